@@ -1,0 +1,7 @@
+"""Tallystick: an LLM gateway whose ledger is exact."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]

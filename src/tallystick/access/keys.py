@@ -1,0 +1,45 @@
+"""Virtual keys: what callers present. The key itself is shown once and never stored; its SHA-256 is its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class VirtualKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as the store holds it. `models` empty means every model; '' is an absent id."""
+
+    key_hash: str
+    key_name: str
+    """The masked form, `sk-…` and the last four characters."""
+    created_at: datetime
+    updated_at: datetime
+    created_by: str = ""
+    key_alias: str = ""
+    user_id: str = ""
+    team_id: str = ""
+    organization_id: str = ""
+    models: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
+    blocked: bool = False
+    expires_at: datetime | None = None
+
+
+def new_key() -> str:
+    """Return a fresh key: `sk-` and 256 random bits."""
+    return "sk-" + secrets.token_urlsafe(32)
+
+
+def hash_key(key: str) -> str:
+    """Return the SHA-256 of a key in hex, under which it is stored and looked up."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def mask_key(key: str) -> str:
+    """Return the form in which a key may be shown."""
+    return f"sk-...{key[-4:]}"

@@ -1,0 +1,3 @@
+"""Control objects: deployments, and the immutable snapshot of them that a call keeps."""
+
+from __future__ import annotations

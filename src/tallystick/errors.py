@@ -1,0 +1,189 @@
+"""Every error that Tallystick raises on purpose.
+
+    TallystickError
+    ├── ConfigError                a setting is wrong: names file, key path and reason
+    ├── RequestError               the caller can mend it (4xx)
+    │   ├── BadRequest             400, names the field and what would be right
+    │   ├── AuthenticationFailed   401
+    │   ├── PermissionDenied       403
+    │   ├── ModelNotAllowed        403
+    │   ├── NotFound               404
+    │   ├── Conflict               409
+    │   └── BodyTooLarge           413
+    ├── UpstreamError              a deployment did not give a usable answer
+    │   ├── UpstreamRefused        it answered with an error status; the body is kept
+    │   ├── UpstreamTimeout        it did not answer in time
+    │   ├── UpstreamUnreachable    no connection, or the connection broke before the first byte
+    │   └── UpstreamGarbled        it answered something that is not its dialect
+    ├── LedgerError
+    │   ├── LedgerUnavailable      503: the journal can't take a new call
+    │   ├── JournalDamaged         a frame in the middle of a segment can't be read
+    │   └── SlotTaken              another process holds the journal slot
+    ├── StoreError
+    │   ├── StoreUnavailable       503: the database is away; trying again later is right
+    │   ├── RowRefused             the database refuses the data itself; trying again is wrong
+    │   └── MigrationFailed        the schema can't be brought up to date
+    └── ServerNotReady             503: starting or draining
+
+Only the classes that reach a client carry an HTTP status; ``gateway`` and ``admin`` render them, both through
+``wire.error_envelope``.
+"""
+
+from __future__ import annotations
+
+
+class TallystickError(Exception):
+    """Base of all; the default message is the class's docstring."""
+
+    http_status = 500
+    error_type = "internal_server_error"
+    param: str | None = None
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class ConfigError(TallystickError):
+    """A setting is wrong."""
+
+    def __init__(self, reason: str, *, file: str | None = None, key_path: str | None = None) -> None:
+        self.reason = reason
+        self.file = file
+        self.key_path = key_path
+        place = ": ".join(part for part in (file, key_path) if part)
+        super().__init__(f"{place}: {reason}" if place else reason)
+
+
+class RequestError(TallystickError):
+    """The request can't be served as it is."""
+
+    http_status = 400
+    error_type = "invalid_request_error"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class BadRequest(RequestError):
+    """The request is malformed."""
+
+
+class AuthenticationFailed(RequestError):
+    """No valid key was presented."""
+
+    http_status = 401
+    error_type = "auth_error"
+
+
+class PermissionDenied(RequestError):
+    """The key may not do this."""
+
+    http_status = 403
+    error_type = "auth_error"
+
+
+class ModelNotAllowed(PermissionDenied):
+    """The key may not call this model."""
+
+    error_type = "key_model_access_denied"
+
+
+class NotFound(RequestError):
+    """There is no such thing."""
+
+    http_status = 404
+    error_type = "not_found_error"
+
+
+class Conflict(RequestError):
+    """It exists already."""
+
+    http_status = 409
+
+
+class BodyTooLarge(RequestError):
+    """The request body is larger than the limit."""
+
+    http_status = 413
+
+
+class UpstreamError(TallystickError):
+    """The upstream did not give a usable answer."""
+
+    http_status = 502
+    error_type = "upstream_error"
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream answered with an error status; its status and body are kept."""
+
+    def __init__(self, message: str | None = None, *, status: int, body: bytes, content_type: str) -> None:
+        super().__init__(message or f"The upstream answered with status {status}.")
+        self.http_status = status
+        self.body = body
+        self.content_type = content_type
+
+
+class UpstreamTimeout(UpstreamError):
+    """The upstream did not answer in time."""
+
+    http_status = 504
+    error_type = "timeout_error"
+
+
+class UpstreamUnreachable(UpstreamError):
+    """The upstream could not be reached."""
+
+
+class UpstreamGarbled(UpstreamError):
+    """The upstream answered something that is not its dialect."""
+
+
+class LedgerError(TallystickError):
+    """The ledger can't do this."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The journal can't take a new call."""
+
+    http_status = 503
+    error_type = "ledger_unavailable"
+
+
+class JournalDamaged(LedgerError):
+    """A frame in the middle of a segment can't be read."""
+
+
+class SlotTaken(LedgerError):
+    """Another process holds this journal slot."""
+
+
+class StoreError(TallystickError):
+    """The database did not do this."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is away; trying again later is right."""
+
+    http_status = 503
+    error_type = "database_unavailable"
+
+
+class RowRefused(StoreError):
+    """The database refuses the data itself; trying the same again is wrong."""
+
+
+class MigrationFailed(StoreError):
+    """The schema can't be brought up to date."""
+
+
+class ServerNotReady(TallystickError):
+    """The server is starting or draining."""
+
+    http_status = 503
+    error_type = "server_not_ready"

@@ -1,0 +1,3 @@
+"""One adapter per upstream family. `base.Provider` is the seam; `transport` wraps the HTTP client."""
+
+from __future__ import annotations

@@ -1,0 +1,77 @@
+"""The provider seam: one call to one deployment's upstream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from tallystick.wire.openai_request import OpenAIRequest
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a deployment's calls go. Resolved once, when the configuration is loaded; never logged."""
+
+    provider: str
+    """The prefix of `litellm_params.model`: openai, groq, demo …"""
+    model: str
+    """What the upstream calls the model."""
+    api_base: str
+    """Base URL without a trailing slash; '' where nothing is called (demo, mock)."""
+    headers: Mapping[str, str] = {}
+    """Auth and extra headers, ready to send."""
+    query: str = ""
+    """Query string without '?', such as Azure's api-version."""
+    path_style: str = "openai"
+    """`openai`: base + '/' + endpoint; `azure`: base + '/openai/deployments/' + model + '/' + endpoint."""
+    options: Mapping[str, object] = {}
+    """What an adapter needs besides, such as `mock_response`."""
+    timeout_seconds: float = 600.0
+    """Until the whole answer is there; for a stream, until its first byte."""
+    stream_idle_seconds: float = 600.0
+    """The longest pause inside a stream. A stream has no total timeout."""
+
+
+class Answer:
+    """An upstream's answer with a 2xx status.
+
+    A plain answer has `body`; a stream has `chunks`, which yields bytes as they come and must be either exhausted or
+    closed with `aclose()`.
+    """
+
+    __slots__ = ("body", "chunks", "content_type", "headers", "status")
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        content_type: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        chunks: ClosableStream | None = None,
+    ) -> None:
+        self.status = status
+        self.content_type = content_type
+        self.headers = headers
+        self.body = body
+        self.chunks = chunks
+
+
+class ClosableStream(Protocol):
+    """Bytes of a stream as they come. Iterating raises UpstreamError when it breaks or pauses too long."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """Stop, and give the connection up if the stream has not ended. Harmless when called again."""
+
+
+class Provider(Protocol):
+    """One upstream family."""
+
+    async def send(self, request: OpenAIRequest, target: Target) -> Answer:
+        """Call the upstream and return its answer once the status is known (and, if plain, the body is complete).
+
+        Raises UpstreamRefused for a status of 400 and above, UpstreamTimeout, UpstreamUnreachable, UpstreamGarbled.
+        """
