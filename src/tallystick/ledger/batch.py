@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from datetime import UTC, date
 from typing import TypeVar
@@ -45,14 +46,22 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
             return self
         if watermark >= self.last_seq:
             return None
-        kept = [(n, e) for n, e in zip(self.numbers, self.events, strict=True) if n > watermark]
+        return self._part(watermark + 1, self.last_seq)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Return two batches that together are this one. There must be at least two numbers."""
+        middle = (self.first_seq + self.last_seq) // 2
+        return self._part(self.first_seq, middle), self._part(middle + 1, self.last_seq)
+
+    def _part(self, first_seq: int, last_seq: int) -> Batch:
+        start, end = bisect_left(self.numbers, first_seq), bisect_right(self.numbers, last_seq)
         return Batch(
             producer_id=self.producer_id,
-            first_seq=watermark + 1,
-            last_seq=self.last_seq,
-            numbers=tuple(n for n, _ in kept),
-            events=tuple(e for _, e in kept),
-            dead_letters=tuple(letter for letter in self.dead_letters if letter.seq > watermark),
+            first_seq=first_seq,
+            last_seq=last_seq,
+            numbers=self.numbers[start:end],
+            events=self.events[start:end],
+            dead_letters=tuple(letter for letter in self.dead_letters if first_seq <= letter.seq <= last_seq),
         )
 
 

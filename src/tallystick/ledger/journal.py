@@ -1,0 +1,367 @@
+"""The journal: a producer's local durable log (DESIGN §6). It is the queue between a call and the database.
+
+    append_intent(event)   before the upstream is called: the call can't vanish any more
+    append_event(event)    when the call is over: closes the intent, gives the event its number
+    settled(seq)           waits as far as `journal_sync` promises: write, fsync or commit
+
+An append is one write in the event loop. Space for the events of all running calls is set aside when their intents are
+written, so a full disk refuses new calls and never loses the end of a running one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import structlog
+
+from tallystick.errors import LedgerUnavailable
+from tallystick.ledger.event import SpendEvent
+from tallystick.ledger.frames import EVENT_KIND, INTENT_KIND, PAYLOAD_BYTES_MAX, encode_frame
+from tallystick.ledger.group_sync import GroupSync
+from tallystick.ledger.segments import Recovered, Segment, SegmentHeader, create_segment, recover
+from tallystick.ledger.slots import ProducerRecord, Slot, current_boot_id, new_producer_id
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.telemetry import Metrics
+
+log = structlog.get_logger()
+
+# How much larger than its intent an event may get: usage, cost, attempts and an error message, all of them bounded.
+_GROWTH_BYTES = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalLimits:
+    """The journal's settings."""
+
+    sync: Literal["fsync", "write", "commit"] = "fsync"
+    bytes_max: int = 1 << 30
+    segment_bytes: int = 16 << 20
+    policy: Literal["reject", "shed"] = "reject"
+    commit_wait_seconds: float = 10.0
+
+
+class Journal:
+    """One producer's log in one slot. Made by `open_journal`; used from one event loop."""
+
+    def __init__(
+        self,
+        *,
+        slot: Slot,
+        limits: JournalLimits,
+        clock: Clock,
+        metrics: Metrics,
+        recovered: Recovered,
+        producer_id: str,
+        last_seq: int,
+    ) -> None:
+        self.slot = slot
+        self.producer_id = producer_id
+        self.last_seq = last_seq
+        self.watermark = last_seq
+        """What the store has confirmed of this producer's numbers; unknown until the committer has asked."""
+        self.segments: deque[Segment] = deque(recovered.segments)
+        self.appended = asyncio.Event()
+        """Set by every event that is appended; the committer clears it."""
+        self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+        self._open: dict[str, bytes] = {}
+        self._reserved_bytes = 0
+        self._unwritten: deque[SpendEvent] = deque()
+        self._commit_waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._sealed_bytes = sum(segment.size for segment in recovered.segments)
+        self._fd = -1
+        self._offset = 0
+        self._segment_end = 0
+        self._directory_fd = os.open(slot.directory, os.O_RDONLY | os.O_CLOEXEC)
+        self._sync = GroupSync(on_sync_seconds=metrics.journal_sync_seconds.observe, monotonic=clock.monotonic)
+
+    # Appending
+
+    def append_intent(self, event: SpendEvent) -> None:
+        """Write down that a call is about to be dispatched, as it should read if nothing more is heard of it.
+
+        Raises LedgerUnavailable when the byte limit is reached or the disk is full, unless the policy is `shed`: then
+        the call goes on without an intent.
+        """
+        frame = encode_frame(INTENT_KIND, 0, self._encode(event))
+        reserve = len(frame) + _GROWTH_BYTES
+        try:
+            self._make_room(len(frame) + reserve)
+            self._write(frame)
+        except LedgerUnavailable:
+            if self._limits.policy == "shed":
+                return
+            self._metrics.journal_rejected.inc()
+            raise
+        self._open[event.event_id] = frame
+        self._reserved_bytes += reserve
+
+    def append_event(self, event: SpendEvent) -> int | None:
+        """Write the event of a call, close its intent, and return its number.
+
+        None when the policy is `shed` and there is no room: then the event is lost, counted and reported. Raises
+        LedgerUnavailable when the disk refuses; the event is kept in memory then and written as soon as it can be.
+        """
+        had_intent = self._close_intent(event.event_id)
+        payload = self._encode(event)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise AssertionError(f"an event of {len(payload)} bytes: its texts were not capped")
+        if not had_intent and self._limits.policy == "shed" and self._is_full(len(payload)):
+            self._shed(event)
+            return None
+        if self._unwritten:
+            self.write_waiting_events()
+        try:
+            return self._append_numbered(payload)
+        except LedgerUnavailable:
+            self._unwritten.append(event)
+            raise
+
+    def drop_intent(self, event_id: str) -> None:
+        """Forget an intent of a call that was not dispatched after all: no upstream was asked for anything."""
+        self._close_intent(event_id)
+
+    def write_waiting_events(self) -> None:
+        """Try again to write events that the disk refused. Raises LedgerUnavailable when it still does."""
+        while self._unwritten:
+            self._append_numbered(self._encode(self._unwritten[0]))
+            self._unwritten.popleft()
+
+    async def settled(self, seq: int) -> None:
+        """Wait until event `seq` is as safe as `journal_sync` promises.
+
+        Raises LedgerUnavailable when the disk refuses (fsync) or the database does not commit in time (commit).
+        """
+        if self._limits.sync == "fsync":
+            await self._sync.durable(self._fd)
+        elif self._limits.sync == "commit" and seq > self.watermark:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._commit_waiters.append((seq, future))
+            try:
+                async with asyncio.timeout(self._limits.commit_wait_seconds):
+                    await future
+            except TimeoutError as error:
+                raise LedgerUnavailable("the database did not commit the call in time; it will be committed") from error
+
+    # What the committer tells and asks
+
+    def confirm(self, watermark: int) -> None:
+        """Take note of what the store has committed of this producer's numbers."""
+        self.watermark = watermark
+        waiters = self._commit_waiters
+        while waiters and waiters[0][0] <= watermark:
+            _, future = waiters.popleft()
+            if not future.done():
+                future.set_result(None)
+        self._metrics.journal_events_pending.set(self.pending_events)
+
+    def remove_segment(self, segment: Segment) -> None:
+        """Delete the oldest segment: every reader has passed its last event."""
+        assert segment is self.segments[0]
+        assert segment is not self.segments[-1], "the segment being written stays"
+        self.segments.popleft()
+        self._sealed_bytes -= segment.size
+        segment.path.unlink(missing_ok=True)
+        self._metrics.journal_bytes.set(self.size_bytes)
+
+    def oldest_seq(self, producer_id: str) -> int:
+        """Return the lowest number of a producer that the segments still hold or will hold."""
+        firsts = [segment.first_seq for segment in self.segments if segment.producer_id == producer_id]
+        return min(firsts, default=self.last_seq + 1)
+
+    @property
+    def pending_events(self) -> int:
+        """How many of this producer's events the store has not confirmed, as far as is known."""
+        return max(0, self.last_seq - self.watermark)
+
+    @property
+    def open_calls(self) -> int:
+        return len(self._open)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._sealed_bytes + self._offset
+
+    @property
+    def commits_at_once(self) -> bool:
+        """Whether callers wait for the database, so that the committer should not gather first."""
+        return self._limits.sync == "commit"
+
+    # Opening and closing
+
+    def begin_segment(self) -> None:
+        """Start a new segment with the intents that are open. Raises LedgerUnavailable when the disk refuses."""
+        intents = b"".join(self._open.values())
+        size = max(self._limits.segment_bytes, 2 * (len(intents) + self._reserved_bytes))
+        ordinal = self.segments[-1].ordinal + 1 if self.segments else 1
+        header = SegmentHeader(producer_id=self.producer_id, first_seq=self.last_seq + 1)
+        try:
+            fd, offset = create_segment(self.slot, ordinal=ordinal, header=header, intents=intents, size=size)
+        except OSError as error:
+            raise LedgerUnavailable(f"the journal can't grow: {error.strerror or error}") from error
+        if self._fd >= 0:
+            self._sync.retire(self._fd)
+            self._sealed_bytes += self._offset
+        self._fd, self._offset, self._segment_end = fd, offset, size
+        self._sync.mark_dirty(self._directory_fd)
+        self.segments.append(
+            Segment(
+                ordinal=ordinal,
+                path=self.slot.segment_path(ordinal),
+                producer_id=self.producer_id,
+                first_seq=header.first_seq,
+                size=offset,
+            )
+        )
+        self._metrics.journal_bytes.set(self.size_bytes)
+
+    def close(self) -> None:
+        """End writing and free the slot. When the store has confirmed everything, no segment is left behind."""
+        self._sync.retire(self._fd)
+        self._sync.close()
+        is_empty = (
+            len(self.segments) == 1 and not self._open and not self._unwritten and self.watermark >= self.last_seq
+        )
+        if is_empty:
+            self.slot.write_producer(
+                ProducerRecord(producer_id=self.producer_id, boot_id=current_boot_id(), last_seq=self.last_seq)
+            )
+            self.segments.pop().path.unlink(missing_ok=True)
+        else:
+            os.truncate(self.segments[-1].path, self._offset)
+        os.close(self._directory_fd)
+        self.slot.release()
+
+    # Inside
+
+    def _append_numbered(self, payload: bytes) -> int:
+        seq = self.last_seq + 1
+        self._write(encode_frame(EVENT_KIND, seq, payload))
+        self.last_seq = seq
+        self._metrics.journal_appends.inc()
+        self.appended.set()
+        return seq
+
+    def _write(self, frame: bytes) -> None:
+        try:
+            written = os.pwrite(self._fd, frame, self._offset)
+        except OSError as error:
+            raise LedgerUnavailable(f"the journal can't be written: {error.strerror}") from error
+        if written != len(frame):  # What was written is no whole frame; the next append overwrites it.
+            raise LedgerUnavailable("the journal can't be written: the disk took only a part")
+        self._offset += written
+        self.segments[-1].size = self._offset
+
+    def _make_room(self, needed: int) -> None:
+        if self._is_full(needed):
+            raise LedgerUnavailable(
+                f"the journal is full: {self.size_bytes} of {self._limits.bytes_max} bytes wait for the database"
+            )
+        if self._unwritten:
+            self.write_waiting_events()
+        if self._offset + self._reserved_bytes + needed > self._segment_end:
+            self.begin_segment()
+
+    def _is_full(self, needed: int) -> bool:
+        return self.size_bytes + self._reserved_bytes + needed > self._limits.bytes_max
+
+    def _close_intent(self, event_id: str) -> bool:
+        frame = self._open.pop(event_id, None)
+        if frame is None:
+            return False
+        self._reserved_bytes -= len(frame) + _GROWTH_BYTES
+        return True
+
+    def _shed(self, event: SpendEvent) -> None:
+        self._metrics.journal_shed.inc()
+        self._metrics.journal_shed_nano_usd.inc(event.cost_nano_usd)
+        log.error("event_shed", event_id=event.event_id, cost_nano_usd=event.cost_nano_usd)
+
+
+def open_journal(
+    slot: Slot,
+    *,
+    limits: JournalLimits,
+    clock: Clock,
+    metrics: Metrics,
+    confirmed: dict[str, int],
+) -> Journal:
+    """Open a slot for writing: recover what is in it, and end the calls that were running as `interrupted`.
+
+    `confirmed` holds the watermarks of the producers that the store could be asked about. The slot's producer goes on
+    numbering only when nothing can have been lost below its last number: same boot, and the store knows no higher
+    number. Otherwise a new producer begins, so that no number is ever given twice. Raises LedgerUnavailable.
+    """
+    try:
+        recovered = recover(slot)
+        record = slot.read_producer()
+    except OSError as error:
+        raise LedgerUnavailable(f"journal slot {slot.directory} can't be read: {error.strerror}") from error
+    if recovered.torn_bytes:
+        metrics.journal_torn_tails.inc()
+        log.warning("journal_tail_cut", slot=slot.name, bytes=recovered.torn_bytes)
+    producer_id, last_seq = _continue_numbers(recovered, record, confirmed=confirmed, renumbered=slot.read_renumbered())
+    try:
+        slot.write_producer(ProducerRecord(producer_id=producer_id, boot_id=current_boot_id()))
+    except OSError as error:
+        raise LedgerUnavailable(f"journal slot {slot.directory} can't be written: {error.strerror}") from error
+    journal = Journal(
+        slot=slot,
+        limits=limits,
+        clock=clock,
+        metrics=metrics,
+        recovered=recovered,
+        producer_id=producer_id,
+        last_seq=last_seq,
+    )
+    journal.watermark = confirmed.get(producer_id, 0)
+    journal.begin_segment()
+    decode = msgspec.msgpack.Decoder(SpendEvent).decode
+    for payload in recovered.open_intents.values():
+        event = decode(payload)
+        journal.append_event(event)
+        metrics.interrupted_events.inc()
+        log.warning("call_interrupted", event_id=event.event_id, slot=slot.name)
+    return journal
+
+
+def _continue_numbers(
+    recovered: Recovered,
+    record: ProducerRecord | None,
+    *,
+    confirmed: dict[str, int],
+    renumbered: Container[str],
+) -> tuple[str, int]:
+    """Return who numbers the next events, and the last number given."""
+    if record is None or record.boot_id != current_boot_id() or not record.boot_id:
+        return new_producer_id(), 0
+    if recovered.producer_id == record.producer_id:
+        last_seq: int | None = recovered.last_seq
+    else:
+        last_seq = record.last_seq if not recovered.segments else None
+    watermark = None if record.producer_id in renumbered else confirmed.get(record.producer_id)
+    if last_seq is None or watermark is None or watermark > last_seq:
+        return new_producer_id(), 0
+    if not recovered.segments and watermark < last_seq:
+        return new_producer_id(), 0  # The store lost what it had confirmed: it was restored from a backup.
+    return record.producer_id, last_seq
+
+
+def producers_to_ask(slot: Slot) -> list[str]:
+    """Return the producer whose watermark decides whether a slot's numbers go on."""
+    record = slot.read_producer()
+    return [record.producer_id] if record else []
+
+
+def journal_size(root: Path) -> int:
+    """Return the bytes that all segments below the journal directory take."""
+    return sum(path.stat().st_size for path in root.glob("slot-*/*.journal"))
