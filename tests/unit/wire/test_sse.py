@@ -80,7 +80,8 @@ def test_recorded_streams(name: str) -> None:
 
 PIECES = [
     b"\xef\xbb\xbf", b": comment\n\n", b"event: message\n", b"id: 1\n", TEXT_EVENT, USAGE_EVENT, b"\n", b"\n\n", b"\r",
-    b"\r\n",     b"data: not json\n\n", USAGE_EVENT.replace(b"\n", b"\r\n"), USAGE_EVENT.replace(b"\n", b"\r"), b"data:\n",
+    b"\r\n", b"data: not json\n\n",
+    USAGE_EVENT.replace(b"\n", b"\r\n"), USAGE_EVENT.replace(b"\n", b"\r"), b"data:\n",
     TEXT_EVENT.replace(b"\n", b"\r\n"), b'data: {"choices":[],\ndata: "usage":{"prompt_tokens":1}}\n\n', b"data: {",
     DONE, b"data: [DONE]\r\n\r\n", b'event: error\ndata: {"message":"bad","code":4}\n\n', b'data: {"usage":null}\n\n',
     b'data: {"usage":{"prompt_tokens":"x"},"choices":[]}\n\n', b"data: " + b"x" * 70_000, b"y" * 70_000 + b"\n\n",

@@ -1,0 +1,85 @@
+"""Errors as OpenAI's clients expect them: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tallystick.errors import TallystickError, UpstreamRefused
+
+_MESSAGE_CHARACTERS_MAX = 4000
+_RETRY_AFTER_SECONDS = "1"
+
+_TYPE_BY_STATUS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+
+
+def envelope(*, message: str, error_type: str, param: str | None, code: str) -> bytes:
+    """Return the body of an error; `code` is the HTTP status as text."""
+    error = {"message": _printable(message), "type": error_type, "param": param and _printable(param), "code": code}
+    return _ENCODER.encode({"error": error})
+
+
+def render(error: TallystickError) -> tuple[int, bytes, dict[str, str]]:
+    """Return status, body and extra headers of the answer that tells a client about an error."""
+    status = error.http_status
+    if isinstance(error, UpstreamRefused):
+        return status, keep_or_wrap(status, error.body, error.content_type), {}
+    body = envelope(message=error.message, error_type=error.error_type, param=error.param, code=str(status))
+    return status, body, {"retry-after": _RETRY_AFTER_SECONDS} if status == 503 else {}
+
+
+def keep_or_wrap(status: int, body: bytes, content_type: str) -> bytes:
+    """Return an upstream's error body for our client: as it is when it is OpenAI's envelope, else put into one."""
+    message = ""
+    if body.lstrip()[:1] in (b"{", b"[", b'"') and "html" not in content_type:
+        try:
+            answer = _JSON.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            answer = None
+        if _is_envelope(answer):
+            return body
+        message = _message_in(answer)
+    if not message:
+        message = body[: 4 * _MESSAGE_CHARACTERS_MAX].decode(errors="replace").strip()
+    return envelope(
+        message=message[:_MESSAGE_CHARACTERS_MAX] or f"The upstream answered with status {status} and no text.",
+        error_type=_TYPE_BY_STATUS.get(status, "invalid_request_error" if status < 500 else "upstream_error"),
+        param=None,
+        code=str(status),
+    )
+
+
+_ENCODER = msgspec.json.Encoder()
+_JSON = msgspec.json.Decoder()
+
+
+def _is_envelope(answer: object) -> bool:
+    if not isinstance(answer, dict):
+        return False
+    error = answer.get("error")
+    return isinstance(error, dict) and isinstance(error.get("message"), str)
+
+
+def _message_in(answer: object) -> str:
+    """Find the text in the other shapes that are common: `detail`, `message`, `error` as text, a list around it."""
+    if isinstance(answer, str):
+        return answer
+    if isinstance(answer, list):
+        return _message_in(answer[0]) if len(answer) == 1 else ""
+    if isinstance(answer, dict):
+        for name in ("message", "detail", "error"):
+            found = _message_in(answer.get(name))
+            if found:
+                return found
+    return ""
+
+
+def _printable(text: str) -> str:
+    """Replace what UTF-8 can't hold: lone surrogates, which Python strings can."""
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,38 @@
+"""Rough token counts from lengths, for budget holds and for calls whose provider reported nothing.
+
+No tokenizer: an estimate must cost microseconds, also for a body of megabytes, and it is never more than an estimate.
+"""
+
+from __future__ import annotations
+
+from tallystick.wire.openai_request import OpenAIRequest
+
+_BYTES_PER_TOKEN = 4  # English text and JSON.
+_BYTES_PER_TOKEN_BEYOND_ASCII = 3  # UTF-8 of most other scripts: about one token a character.
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_MEDIA = 1000  # An image in fair detail, or half a minute of speech.
+_BYTES_PER_MEDIA_TOKEN = 1000
+_MEDIA_MARKS = (b";base64,", b'"data":"', b'"data": "')
+
+
+def estimate_input_tokens(request: OpenAIRequest) -> int:
+    """Estimate the tokens of a whole request; encoded images, sound and files count as media, not as text."""
+    raw = request.raw
+    text_bytes = len(raw)
+    media_tokens = 0
+    for mark in _MEDIA_MARKS:
+        start = raw.find(mark)
+        while start >= 0:
+            start += len(mark)
+            end = raw.find(b'"', start)
+            length = (len(raw) if end < 0 else end) - start
+            text_bytes -= length
+            media_tokens += _TOKENS_PER_MEDIA + length // _BYTES_PER_MEDIA_TOKEN
+            start = raw.find(mark, start + length)
+    bytes_per_token = _BYTES_PER_TOKEN if raw.isascii() else _BYTES_PER_TOKEN_BEYOND_ASCII
+    return max(1, text_bytes // bytes_per_token + media_tokens)
+
+
+def estimate_output_tokens(characters: int) -> int:
+    """Estimate the tokens of generated text from its length."""
+    return -(-characters // _CHARACTERS_PER_TOKEN)
