@@ -1,0 +1,187 @@
+"""What a process says about itself: log lines on stderr, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Final, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from tallystick.runtime.masking import mask_secrets
+
+GaugeMode = Literal["livesum", "livemax", "livemin"]
+
+_CHILDREN_MAX: Final = 2_000
+_CALL_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+_STORE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class CounterFamily:
+    """A counter with labels. Its children are kept here, because the library's own look-up costs microseconds.
+
+    Beyond 2,000 children further label values are counted together as `other`, so that memory stays bounded.
+    """
+
+    def __init__(self, parent: Counter, label_names: tuple[str, ...]) -> None:
+        self._parent = parent
+        self._label_names = label_names
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def labels(self, *values: str, **named: str) -> Counter:
+        """Return the child for these label values, given in the declared order or by name."""
+        key = values if not named else tuple(named[name] for name in self._label_names)
+        child = self._children.get(key)
+        return child if child is not None else self._new_child(key)
+
+    def _new_child(self, key: tuple[str, ...]) -> Counter:
+        if len(self._children) >= _CHILDREN_MAX:
+            return self._parent.labels(*("other" for _ in self._label_names))
+        child = self._parent.labels(*key)
+        self._children[key] = child
+        return child
+
+
+class Metrics:
+    """Every metric of a process, in a registry of its own. `docs/reference/metrics.md` says what to do about each.
+
+    An attribute is named as its metric, without the prefix `tallystick_` and the suffix `_total`.
+
+    Several worker processes are counted together when PROMETHEUS_MULTIPROC_DIR named an empty directory before
+    prometheus_client was imported, and the same directory is given here.
+    """
+
+    def __init__(self, *, multiprocess_directory: str | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self._multiprocess_directory = multiprocess_directory
+        self._declare_calls()
+        self._declare_journal()
+        self._declare_commits()
+        self._declare_access()
+        self._declare_process()
+
+    def render(self) -> bytes:
+        """Return all metrics in Prometheus' text format; those of every worker where there are several."""
+        if self._multiprocess_directory is None:
+            return generate_latest(self.registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged, path=self._multiprocess_directory)  # type: ignore[no-untyped-call]  # untyped there.
+        return generate_latest(merged)
+
+    def forget_process(self, pid: int) -> None:
+        """Drop the gauges of a worker that ended; its counters stay in the sums. For the parent of the workers."""
+        if self._multiprocess_directory is not None:
+            mark_process_dead(pid, path=self._multiprocess_directory)  # type: ignore[no-untyped-call]  # as above.
+
+    def _declare_calls(self) -> None:
+        self.calls = self._family("calls_total", "Answered calls, by HTTP status.", ("endpoint", "status"))
+        self.call_seconds = self._histogram("call_seconds", "Time from request to last byte.", _CALL_BUCKETS)
+        self.open_calls = self._gauge("open_calls", "Calls being served now.", "livesum")
+        self.upstream_attempts = self._family(
+            "upstream_attempts_total", "Tries on deployments.", ("provider", "outcome")
+        )
+        self.time_to_first_token_seconds = self._histogram(
+            "time_to_first_token_seconds", "Time from request to first streamed chunk.", _CALL_BUCKETS
+        )
+        self.client_disconnects = self._counter("client_disconnects_total", "Clients that left before the end.")
+        self.stream_unscanned_events = self._counter(
+            "stream_unscanned_events_total", "Stream events forwarded that were too large to be read for usage."
+        )
+        self.sanitized_values = self._counter("sanitized_values_total", "Caller values cut or cleaned for the ledger.")
+        self.unpriced_events = self._counter("unpriced_events_total", "Events whose price is unknown.")
+
+    def _declare_journal(self) -> None:
+        self.journal_bytes = self._gauge("journal_bytes", "Size of the journal.", "livesum")
+        self.journal_events_pending = self._gauge("journal_events_pending", "Events not committed yet.", "livesum")
+        self.journal_appends = self._counter("journal_appends_total", "Frames appended.")
+        self.journal_rejected = self._counter("journal_rejected_total", "Calls refused because the journal was full.")
+        self.journal_shed = self._counter("journal_shed_total", "Events lost because the journal was full.")
+        self.journal_shed_nano_usd = self._counter("journal_shed_nano_usd_total", "Cost of the events lost.")
+        self.journal_torn_tails = self._counter("journal_torn_tails_total", "Segments cut at a torn last frame.")
+        self.journal_damaged_segments = self._counter("journal_damaged_segments_total", "Segments set aside.")
+        self.journal_sync_seconds = self._histogram("journal_sync_seconds", "Time of a group sync.", _STORE_BUCKETS)
+        self.interrupted_events = self._counter(
+            "interrupted_events_total", "Calls closed at recovery because their process had died."
+        )
+
+    def _declare_commits(self) -> None:
+        self.commits = self._family("commits_total", "Batches delivered.", ("outcome",))
+        self.commit_seconds = self._histogram("commit_seconds", "Time of a commit.", _STORE_BUCKETS)
+        self.committed_events = self._counter("committed_events_total", "Events committed.")
+        self.commit_lag_seconds = self._gauge("commit_lag_seconds", "Age of the oldest uncommitted event.", "livemax")
+        self.commit_retries = self._counter("commit_retries_total", "Commits tried again after an error.")
+        self.dead_letters = self._counter("dead_letters_total", "Events that the store refused for themselves.")
+
+    def _declare_access(self) -> None:
+        self.key_cache_hits = self._counter("key_cache_hits_total", "Keys found in the cache.")
+        self.key_cache_misses = self._counter("key_cache_misses_total", "Keys looked up in the store.")
+        self.key_cache_entries = self._gauge("key_cache_entries", "Keys in the cache.", "livesum")
+        self.auth_lookups_rejected = self._counter(
+            "auth_lookups_rejected_total", "Look-ups refused because too many were under way."
+        )
+        self.auth_failures = self._family("auth_failures_total", "Requests without a valid key.", ("reason",))
+        self.change_feed_revision = self._gauge("change_feed_revision", "Newest change in force.", "livemin")
+        self.change_feed_errors = self._counter("change_feed_errors_total", "Polls of the change feed that failed.")
+
+    def _declare_process(self) -> None:
+        self.service_restarts = self._family(
+            "service_restarts_total", "Background loops started again after a crash.", ("service",)
+        )
+        self.internal_errors = self._counter("internal_errors_total", "Answers with status 500 for an unknown error.")
+
+    def _counter(self, name: str, meaning: str) -> Counter:
+        return Counter(f"tallystick_{name}", meaning, registry=self.registry)
+
+    def _family(self, name: str, meaning: str, labels: tuple[str, ...]) -> CounterFamily:
+        return CounterFamily(Counter(f"tallystick_{name}", meaning, labels, registry=self.registry), labels)
+
+    def _gauge(self, name: str, meaning: str, mode: GaugeMode) -> Gauge:
+        return Gauge(f"tallystick_{name}", meaning, registry=self.registry, multiprocess_mode=mode)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"tallystick_{name}", meaning, registry=self.registry, buckets=buckets)
+
+
+def configure_logging(format: Literal["json", "console"], level: str) -> None:  # noqa: A002 - the setting's name.
+    """Send the log lines of this process, and of the libraries in it, to stderr, with credentials masked.
+
+    `level` is a name as in `logging`: debug, info, warning, error.
+    """
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        mask_event,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask_event, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(threshold)
+
+
+def mask_event(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Mask every value of a log event. A structlog processor; whatever renders comes after it."""
+    masked: structlog.typing.EventDict = mask_secrets(event)
+    return masked
