@@ -103,6 +103,7 @@ class Committer:
         run = self._reader.next_run(self._limits.batch_events_max, above=self._watermarks[producer_id])
         self._reader.release()
         if run is None:
+            self._metrics.commit_lag_seconds.set(0)
             return self._reader.advance_producer()
         await self._deliver(producer_id, await self._decode_run(run), retry=retry)
         return True
@@ -137,12 +138,16 @@ class Committer:
 
     async def _deliver(self, producer_id: str, batch: Batch, *, retry: bool) -> None:
         """Commit a batch; isolate what the store refuses for itself by bisection."""
+        if batch.events:
+            lag = self._clock.now() - batch.events[0].ended_at
+            self._metrics.commit_lag_seconds.set(max(0.0, lag.total_seconds()))
         waiting = [batch]
         while waiting:
             part = waiting.pop()
             try:
                 watermark = await self._persist(partial(self._store.commit, part), retry=retry)
             except RowRefused as error:
+                self._metrics.commits.labels("refused").inc()
                 waiting.extend(self._smaller(part, error))
                 continue
             self._note(producer_id, watermark)
@@ -150,6 +155,7 @@ class Committer:
                 self._go_back(producer_id, part, watermark)
                 await self._clock.sleep(self._limits.retry_seconds_min)
                 return
+            self._metrics.commits.labels("committed").inc()
             self._metrics.committed_events.inc(len(part.events))
             self._metrics.dead_letters.inc(len(part.dead_letters))
 
@@ -180,6 +186,7 @@ class Committer:
                 answer = await ask()
             except StoreUnavailable as error:
                 self._metrics.commit_retries.inc()
+                self._metrics.commits.labels("postponed").inc()
                 if not retry:
                     raise
                 log.warning("commit_postponed", reason=str(error), pause_seconds=pause)

@@ -7,6 +7,7 @@ numbers that are missing come out without a payload, so that their loss is recor
 from __future__ import annotations
 
 import os
+from collections import deque
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -24,7 +25,7 @@ class SegmentedLog(Protocol):
     """What a reader needs of a journal."""
 
     slot: Slot
-    segments: list[Segment]
+    segments: deque[Segment]
 
     def remove_segment(self, segment: Segment) -> None: ...
 

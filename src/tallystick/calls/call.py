@@ -1,0 +1,204 @@
+"""A running call: what is known of it from its start, and the events it can end as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from tallystick.access.principal import Principal
+from tallystick.calls.attribution import Attribution
+from tallystick.calls.text import MESSAGE_CHARACTERS_MAX, clean_id, clean_text
+from tallystick.control.deployment import Deployment
+from tallystick.errors import TallystickError, UpstreamRefused
+from tallystick.ledger.event import Attempt, CostStatus, SpendEvent, Status, UsageSource
+from tallystick.pricing.cost import price_usage
+from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.wire.openai_usage import ReportedError
+from tallystick.wire.usage import Usage
+
+CALL_TYPES: Mapping[str, str] = {
+    "chat/completions": "chat_completion",
+    "completions": "text_completion",
+    "embeddings": "embedding",
+}
+
+
+class CallContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway knows of a call before anything is decided."""
+
+    event_id: str
+    started_at: datetime
+    path: str
+    request: OpenAIRequest
+    principal: Principal
+    headers: Mapping[bytes, bytes]
+    requester_ip: str
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a call did not succeed, as its event tells it."""
+
+    error_class: str
+    error_code: str
+    message: str
+
+    @classmethod
+    def of(cls, error: TallystickError) -> Failure:
+        """Describe an error of ours; an upstream's own words are kept."""
+        message = error.message
+        if isinstance(error, UpstreamRefused):
+            message = error.body[: 4 * MESSAGE_CHARACTERS_MAX].decode("utf-8", "replace")
+        return cls(error_class=type(error).__name__, error_code=str(error.http_status), message=clean_text(message))
+
+    @classmethod
+    def reported(cls, error: ReportedError) -> Failure:
+        """Describe an error that came inside an answer."""
+        return cls(
+            error_class=clean_text(error.type, 128) or "UpstreamError",
+            error_code=clean_text(error.code, 32),
+            message=clean_text(error.message),
+        )
+
+
+class RunningCall:
+    """One call between its admission and its event."""
+
+    def __init__(
+        self,
+        *,
+        context: CallContext,
+        attribution: Attribution,
+        deployment: Deployment,
+        input_tokens_estimate: int,
+    ) -> None:
+        self.context = context
+        self.deployment = deployment
+        """The deployment of the current attempt, which is the last one when the call is over."""
+        self.input_tokens_estimate = input_tokens_estimate
+        self.failed_attempts: list[Attempt] = []
+        self.first_token_at: datetime | None = None
+        self._attribution = attribution
+
+    @property
+    def request(self) -> OpenAIRequest:
+        return self.context.request
+
+    def note_failed_attempt(self, error: TallystickError) -> None:
+        """Remember a try that gave no answer."""
+        deployment = self.deployment
+        self.failed_attempts.append(
+            Attempt(
+                deployment_id=deployment.deployment_id,
+                provider=deployment.target.provider,
+                model=deployment.target.model,
+                status="failure",
+                error_class=type(error).__name__,
+                error_code=str(error.http_status),
+            )
+        )
+
+    def intent(self) -> SpendEvent:
+        """Return the event as it should read if nothing more is heard: interrupted, with the input's estimated cost."""
+        return self.event(
+            status="interrupted",
+            ended_at=self.context.started_at,
+            usage=Usage(input_tokens=self.input_tokens_estimate),
+            usage_source="estimated",
+            failure=_PROCESS_DIED,
+        )
+
+    def event(
+        self,
+        *,
+        status: Status,
+        ended_at: datetime,
+        usage: Usage | None = None,
+        usage_source: UsageSource = "none",
+        reported_cost_nano_usd: int | None = None,
+        provider_response_id: str = "",
+        failure: Failure | None = None,
+    ) -> SpendEvent:
+        """Return the event that this call ends as, priced."""
+        context, attribution, principal = self.context, self._attribution, self.context.principal
+        deployment = self.deployment
+        nano_usd, cost_status, breakdown, price_version = 0, "free", _NOTHING, ""
+        if usage is not None:
+            cost = price_usage(usage, deployment.price, reported_nano_usd=reported_cost_nano_usd)
+            nano_usd, cost_status, price_version = cost.nano_usd, cost.status, cost.price_version
+            breakdown = cost.breakdown
+        return SpendEvent(
+            event_id=context.event_id,
+            call_type=CALL_TYPES[context.request.endpoint],
+            endpoint=context.path,
+            status=status,
+            started_at=context.started_at,
+            ended_at=ended_at,
+            first_token_at=self.first_token_at,
+            error_code=failure.error_code if failure else "",
+            error_class=failure.error_class if failure else "",
+            error_message=failure.message if failure else "",
+            key_hash=principal.key_hash,
+            key_alias=principal.key_alias,
+            user_id=attribution.user_id,
+            team_id=principal.team_id,
+            organization_id=principal.organization_id,
+            end_user_id=attribution.end_user_id,
+            tags=attribution.tags,
+            session_id=attribution.session_id,
+            model_group=deployment.model_group,
+            model=deployment.target.model,
+            deployment_id=deployment.deployment_id,
+            provider=deployment.target.provider,
+            api_base=deployment.target.api_base,
+            attempts=self._attempts(status, nano_usd, usage, failure),
+            usage=usage or _NO_USAGE,
+            usage_source=usage_source,
+            cost_nano_usd=nano_usd,
+            cost_status=_cost_status(cost_status),
+            cost_breakdown=dict(breakdown),
+            price_version=price_version,
+            provider_response_id=clean_id(provider_response_id),
+            requester_ip=attribution.requester_ip,
+            user_agent=attribution.user_agent,
+            metadata=attribution.metadata,
+        )
+
+    def _attempts(
+        self, status: Status, nano_usd: int, usage: Usage | None, failure: Failure | None
+    ) -> tuple[Attempt, ...]:
+        """List the tries when there was more than one; the event itself describes a single one."""
+        if not self.failed_attempts:
+            return ()
+        if status == "failure" and nano_usd == 0 and usage is None:
+            return tuple(self.failed_attempts) if len(self.failed_attempts) > 1 else ()
+        target = self.deployment.target
+        last = Attempt(
+            deployment_id=self.deployment.deployment_id,
+            provider=target.provider,
+            model=target.model,
+            status=status,
+            error_class=failure.error_class if failure else "",
+            error_code=failure.error_code if failure else "",
+            cost_nano_usd=nano_usd,
+            usage=usage,
+        )
+        return (*self.failed_attempts, last)
+
+
+_NO_USAGE = Usage()
+_NOTHING: Mapping[str, int] = {}
+_PROCESS_DIED = Failure(
+    error_class="Interrupted", error_code="", message="The process died while the call was running."
+)
+_COST_STATUSES: Mapping[str, CostStatus] = {
+    "priced": "priced",
+    "unpriced": "unpriced",
+    "reported": "reported",
+    "free": "free",
+}
+
+
+def _cost_status(status: str) -> CostStatus:
+    return _COST_STATUSES[status]

@@ -1,0 +1,142 @@
+"""The metered stream: an answer that is passed on as it comes, read on the way, and settled before its end leaves.
+
+next()      the bytes for the client; b"" never, None at the end. The end itself ([DONE]) comes after the event
+            is in the journal.
+abandon()   the client left: close the upstream, or read it to its end, as the settings say; then settle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from tallystick.calls.call import Failure, RunningCall
+from tallystick.calls.settle import Settler
+from tallystick.errors import UpstreamError
+from tallystick.ledger.event import SpendEvent, Status
+from tallystick.providers.base import Answer, ClosableStream
+from tallystick.wire.error_envelope import envelope
+from tallystick.wire.sse import StreamScanner
+from tallystick.wire.token_estimate import estimate_output_tokens
+from tallystick.wire.usage import Usage
+
+_CLIENT_LEFT = Failure(error_class="ClientDisconnected", error_code="499", message="The client left before the end.")
+_SERVER_STOPPED = Failure(error_class="Interrupted", error_code="", message="The server stopped during the stream.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """What happens to an upstream whose client has left."""
+
+    on_client_disconnect: Literal["close", "drain"] = "close"
+    drain_seconds: float = 60.0
+
+
+class MeteredStream:
+    """One streamed answer. Used by one task; exactly one event comes of it."""
+
+    def __init__(self, *, call: RunningCall, answer: Answer, settler: Settler, limits: StreamLimits) -> None:
+        assert answer.chunks is not None
+        self.status = answer.status
+        self.content_type = answer.content_type
+        self._call = call
+        self._settler = settler
+        self._limits = limits
+        self._scanner = StreamScanner(hide_usage=not call.request.client_wants_usage)
+        self._upstream: ClosableStream = answer.chunks
+        self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
+        self._settled = False
+        self._ended = False
+
+    async def next(self) -> bytes | None:
+        """Return the next bytes for the client, None when there are no more.
+
+        A stream that breaks ends with an error event in the dialect's shape. Raises LedgerUnavailable when the event
+        can't be made safe: then the end must not leave.
+        """
+        if self._ended:
+            return None
+        try:
+            async for chunk in self._chunks:
+                passed = self._scanner.feed(chunk)
+                if self._call.first_token_at is None and self._scanner.first_content:
+                    self._call.first_token_at = self._settler.now()
+                if passed:
+                    return passed
+        except UpstreamError as error:
+            self._ended = True
+            await self._settle("failure", Failure.of(error))
+            code = str(error.http_status)
+            body = envelope(message=error.message, error_type=error.error_type, param=None, code=code)
+            return b"data: " + body + b"\n\n"
+        self._ended = True
+        end = self._scanner.finish()
+        reported = self._scanner.error
+        if reported is None:
+            await self._settle("success", None)
+        else:
+            await self._settle("failure", Failure.reported(reported))
+        return end or None
+
+    @property
+    def reads_on_without_client(self) -> bool:
+        """Whether the upstream is read to its end when the client leaves."""
+        return self._limits.on_client_disconnect == "drain"
+
+    async def abandon(self) -> None:
+        """The client left. Bill what was streamed, or what the upstream says once it is read to its end."""
+        if self._settled:
+            return
+        self._ended = True
+        self._settler.count_disconnect()
+        if self.reads_on_without_client:
+            await self._drain()
+        await self._settle("interrupted", _CLIENT_LEFT)
+
+    def interrupt(self) -> None:
+        """The task is being cancelled because the server stops: write the event without waiting for anything."""
+        if self._settled:
+            return
+        self._ended = self._settled = True
+        self._settler.end_unheard(self._event("interrupted", _SERVER_STOPPED))
+
+    async def close(self) -> None:
+        """Give the upstream's connection up if its stream has not ended."""
+        await self._upstream.aclose()
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._limits.drain_seconds):
+                async for chunk in self._chunks:
+                    self._scanner.feed(chunk)
+                self._scanner.finish()
+        except (UpstreamError, TimeoutError):
+            return  # What was read until now is billed.
+
+    async def _settle(self, status: Status, failure: Failure | None) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        self._settler.count_unscanned(self._scanner.unscanned_events)
+        await self._settler.end(self._event(status, failure))
+
+    def _event(self, status: Status, failure: Failure | None) -> SpendEvent:
+        scanner = self._scanner
+        usage = scanner.usage
+        return self._call.event(
+            status=status,
+            ended_at=self._settler.now(),
+            usage=usage if usage is not None else self._estimate(),
+            usage_source="provider" if usage is not None else "estimated",
+            reported_cost_nano_usd=scanner.reported_cost_nano_usd,
+            provider_response_id=scanner.response_id,
+            failure=failure,
+        )
+
+    def _estimate(self) -> Usage:
+        return Usage(
+            input_tokens=self._call.input_tokens_estimate,
+            output_tokens=estimate_output_tokens(self._scanner.output_characters),
+        )

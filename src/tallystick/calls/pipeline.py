@@ -1,0 +1,178 @@
+"""The story of one call, in order: admit, route, write down, dispatch, meter, settle (DESIGN §4).
+
+A call that was dispatched ends as exactly one event. `journal.append_event` is one synchronous write, so nothing can
+come between an answer and its event, neither a cancelled task nor a stopping server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from tallystick.calls.attribution import Attributor
+from tallystick.calls.call import CallContext, Failure, RunningCall
+from tallystick.calls.metered_stream import MeteredStream, StreamLimits
+from tallystick.calls.settle import Settler
+from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.errors import BadRequest, ModelNotAllowed, UpstreamError, UpstreamRefused
+from tallystick.providers.base import Answer
+from tallystick.providers.registry import Providers
+from tallystick.routing.order import order_deployments
+from tallystick.wire.openai_answer import read_answer
+from tallystick.wire.token_estimate import estimate_input_tokens, estimate_output_tokens
+from tallystick.wire.usage import Usage
+
+log = structlog.get_logger()
+
+# A status below 500 that another deployment may not give: too early, too many, timed out, or its own key is wrong.
+_RETRIED_STATUSES = frozenset((401, 403, 404, 408, 409, 425, 429))
+
+
+class PlainAnswer:
+    """An answer that is there as a whole; its event is in the journal."""
+
+    __slots__ = ("body", "content_type", "status")
+
+    def __init__(self, *, status: int, content_type: str, body: bytes) -> None:
+        self.status = status
+        self.content_type = content_type
+        self.body = body
+
+
+class Pipeline:
+    """Runs calls. One for a process."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        providers: Providers,
+        attributor: Attributor,
+        settler: Settler,
+        stream_limits: StreamLimits,
+        attempts_max: int,
+        draw: Callable[[], float],
+    ) -> None:
+        self._snapshot = snapshot
+        self._providers = providers
+        self._attributor = attributor
+        self._settler = settler
+        self._stream_limits = stream_limits
+        self._attempts_max = attempts_max
+        self._draw = draw
+
+    async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
+        """Answer one call. A stream settles itself when it is read to its end or abandoned.
+
+        Raises ModelNotAllowed, BadRequest for an unknown model, LedgerUnavailable, and the UpstreamError of the last
+        attempt; a dispatched call's event is in the journal by then.
+        """
+        deployments = self._route(context)
+        call = RunningCall(
+            context=context,
+            attribution=self._attributor.attribute(
+                context.request,
+                principal=context.principal,
+                headers=context.headers,
+                requester_ip=context.requester_ip,
+            ),
+            deployment=deployments[0],
+            input_tokens_estimate=estimate_input_tokens(context.request),
+        )
+        self._settler.begin(call.intent())
+        try:
+            answer = await self._dispatch(call, deployments)
+        except UpstreamError as error:
+            await self._settler.end(
+                call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
+            )
+            raise
+        except BaseException:  # Cancelled: the server stops. What the upstream billed is not known.
+            self._settler.end_unheard(call.intent())
+            raise
+        if answer.chunks is not None:
+            return MeteredStream(call=call, answer=answer, settler=self._settler, limits=self._stream_limits)
+        return await self._settle_plain(call, answer)
+
+    def _route(self, context: CallContext) -> Sequence[Deployment]:
+        """Return the deployments to try, in order."""
+        model = context.request.model
+        if not context.principal.may_call(model):
+            raise ModelNotAllowed(
+                f"The requested model '{model[:256]}' is not available for this API key, or the model name is invalid. "
+                "GET /v1/models lists the models that it may call.",
+                param="model",
+            )
+        deployments = self._snapshot().model_groups.get(model)
+        if not deployments:
+            raise BadRequest(
+                f"Invalid model name: there is no model '{model[:256]}'. GET /v1/models lists the models there are.",
+                param="model",
+            )
+        return order_deployments(deployments, attempts_max=self._attempts_max, draw=self._draw)
+
+    async def _dispatch(self, call: RunningCall, deployments: Sequence[Deployment]) -> Answer:
+        """Try the deployments in order until one answers. Raises the last one's UpstreamError."""
+        last = len(deployments) - 1
+        for index, deployment in enumerate(deployments):
+            call.deployment = deployment
+            provider, target = self._providers.of(deployment.target, call.request)
+            try:
+                answer = await provider.send(call.request, target)
+            except UpstreamError as error:
+                call.note_failed_attempt(error)
+                self._settler.count_attempt(deployment, "failure")
+                if index == last or not _another_may_answer(error):
+                    raise
+                log.warning("attempt_failed", deployment_id=deployment.deployment_id, reason=type(error).__name__)
+                continue
+            self._settler.count_attempt(deployment, "success")
+            return answer
+        raise AssertionError("a model group has at least one deployment")
+
+    async def _settle_plain(self, call: RunningCall, answer: Answer) -> PlainAnswer:
+        """Meter a whole answer and put its event into the journal before it leaves."""
+        try:
+            facts = read_answer(answer.body)
+        except UpstreamError as error:
+            await self._settler.end(
+                call.event(
+                    status="failure",
+                    ended_at=self._settler.now(),
+                    usage=Usage(input_tokens=call.input_tokens_estimate),
+                    usage_source="estimated",
+                    failure=Failure.of(error),
+                )
+            )
+            raise
+        usage = facts.usage
+        await self._settler.end(
+            call.event(
+                status="failure" if facts.error is not None else "success",
+                ended_at=self._settler.now(),
+                usage=usage or _estimated_usage(call, answer),
+                usage_source="provider" if usage is not None else "estimated",
+                reported_cost_nano_usd=facts.reported_cost_nano_usd,
+                provider_response_id=facts.response_id,
+                failure=Failure.reported(facts.error) if facts.error is not None else None,
+            )
+        )
+        return PlainAnswer(status=answer.status, content_type=answer.content_type, body=answer.body)
+
+
+def _another_may_answer(error: UpstreamError) -> bool:
+    """Whether the next deployment may do better: the request itself is not what is wrong."""
+    if not isinstance(error, UpstreamRefused):
+        return True
+    return error.http_status >= 500 or error.http_status in _RETRIED_STATUSES
+
+
+def _estimated_usage(call: RunningCall, answer: Answer) -> Usage:
+    """Bound the usage of an answer that does not tell it: embeddings have no output, others their whole body."""
+    if call.request.endpoint == "embeddings":
+        return Usage(input_tokens=call.input_tokens_estimate)
+    return Usage(
+        input_tokens=call.input_tokens_estimate,
+        output_tokens=estimate_output_tokens(len(answer.body)),
+    )

@@ -1,0 +1,68 @@
+"""Settling: a call's intent and its event go into the journal, and the numbers that people watch follow."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tallystick.control.deployment import Deployment
+from tallystick.errors import LedgerUnavailable
+from tallystick.ledger.event import SpendEvent
+from tallystick.ledger.journal import Journal
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.telemetry import Metrics
+
+
+class Settler:
+    """Writes calls down. `end` returns when the event is as safe as `journal_sync` promises."""
+
+    def __init__(self, *, journal: Journal, clock: Clock, metrics: Metrics) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._metrics = metrics
+        self.last_outcomes: dict[str, str] = {}
+        """How the last attempt on each deployment ended, by deployment id: `success` or `failure`."""
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def begin(self, intent: SpendEvent) -> None:
+        """Write the intent. Raises LedgerUnavailable when the journal can't take the call."""
+        self._journal.append_intent(intent)
+
+    async def end(self, event: SpendEvent) -> None:
+        """Write the event and wait until it is safe. Raises LedgerUnavailable when it is not."""
+        self._observe(event)
+        seq = self._journal.append_event(event)
+        if seq is not None:
+            await self._journal.settled(seq)
+
+    def end_unheard(self, event: SpendEvent) -> None:
+        """Write the event of a call whose task is being cancelled: nobody waits for it any more."""
+        self._observe(event)
+        try:
+            self._journal.append_event(event)
+        except LedgerUnavailable:
+            # The journal keeps the event in memory and tries again with the next one; cancellation must go on.
+            return
+
+    def count_attempt(self, deployment: Deployment, outcome: str) -> None:
+        self.last_outcomes[deployment.deployment_id] = outcome
+        self._metrics.upstream_attempts.labels(deployment.target.provider, outcome).inc()
+
+    def count_disconnect(self) -> None:
+        self._metrics.client_disconnects.inc()
+
+    def count_unscanned(self, events: int) -> None:
+        if events:
+            self._metrics.stream_unscanned_events.inc(events)
+
+    def _observe(self, event: SpendEvent) -> None:
+        metrics = self._metrics
+        metrics.calls.labels(event.endpoint, event.status).inc()
+        metrics.call_seconds.observe((event.ended_at - event.started_at).total_seconds())
+        if event.first_token_at is not None:
+            metrics.time_to_first_token_seconds.observe((event.first_token_at - event.started_at).total_seconds())
+        if event.cost_status == "unpriced":
+            metrics.unpriced_events.inc()
+        if event.status == "interrupted":
+            metrics.interrupted_events.inc()

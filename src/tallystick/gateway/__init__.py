@@ -1,0 +1,3 @@
+"""The data plane: OpenAI's endpoints as plain ASGI, streams, errors."""
+
+from __future__ import annotations

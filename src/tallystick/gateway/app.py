@@ -1,0 +1,246 @@
+"""The gateway: one plain ASGI application. Known paths of the data plane are served here, all others by `fallback`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from tallystick.access.authenticator import Authenticator
+from tallystick.access.principal import Principal
+from tallystick.calls.call import CallContext
+from tallystick.calls.metered_stream import MeteredStream
+from tallystick.calls.pipeline import Pipeline
+from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError
+from tallystick.gateway.credentials import presented_key
+from tallystick.gateway.health import HealthPages
+from tallystick.gateway.http import (
+    ASGIApp,
+    ClientGone,
+    DisconnectWatch,
+    HeaderList,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    send_answer,
+    send_json,
+)
+from tallystick.gateway.models import describe_model, list_models
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
+from tallystick.runtime.telemetry import Metrics
+from tallystick.wire.error_envelope import envelope, render
+from tallystick.wire.openai_request import Endpoint, parse_request
+
+log = structlog.get_logger()
+
+_ENDPOINTS: Mapping[str, Endpoint] = {
+    "/v1/chat/completions": "chat/completions",
+    "/chat/completions": "chat/completions",
+    "/v1/completions": "completions",
+    "/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/embeddings": "embeddings",
+}
+_ENGINE_PATH = re.compile(
+    r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+)/(?P<endpoint>chat/completions|completions|embeddings)"
+)
+_MODEL_PATH = re.compile(r"(?:/v1)?/models/(?P<model>.+)")
+_CALL_ID, _EVENT_ID = b"x-litellm-call-id", b"x-tallystick-event-id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLimits:
+    """The gateway's settings."""
+
+    body_bytes_max: int
+    key_header: bytes | None = None
+
+
+class Gateway:
+    """Serves calls. `stop_admitting` makes it refuse new ones while running ones end."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        authenticator: Authenticator,
+        model_names: Callable[[], Mapping[str, object]],
+        health: HealthPages,
+        fallback: ASGIApp,
+        clock: Clock,
+        metrics: Metrics,
+        limits: GatewayLimits,
+    ) -> None:
+        self._pipeline = pipeline
+        self._authenticator = authenticator
+        self._model_names = model_names
+        self._health = health
+        self._fallback = fallback
+        self._clock = clock
+        self._metrics = metrics
+        self._limits = limits
+        self._admitting = True
+
+    def stop_admitting(self) -> None:
+        self._admitting = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Every answer, errors included, carries the id that its event has or would have."""
+        path: str = scope["path"]
+        endpoint = _ENDPOINTS.get(path)
+        if endpoint is not None:
+            await self._serve(scope, receive, send, endpoint=endpoint, model=None)
+        elif (engine := _ENGINE_PATH.fullmatch(path)) is not None:
+            await self._serve(
+                scope, receive, send, endpoint=_ENDPOINTS["/" + engine["endpoint"]], model=engine["model"]
+            )
+        elif path in ("/v1/models", "/models") or (path.startswith(("/v1/models/", "/models/"))):
+            await self._serve(scope, receive, send, endpoint=None, model=None)
+        elif (page := self._health.page(path)) is not None:
+            await page(scope, receive, send)
+        else:
+            await self._fallback(scope, receive, send)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, *, endpoint: Endpoint | None, model: str | None
+    ) -> None:
+        """Answer a request of the data plane, or say in OpenAI's envelope why not."""
+        started_at = truncate_to_millisecond(self._clock.now())
+        event_id = new_event_id(started_at)
+        id_header = event_id.encode()
+        ids = [(_CALL_ID, id_header), (_EVENT_ID, id_header)]
+        started = _StartNote(send)
+        try:
+            headers = dict(scope["headers"])
+            principal = await self._authenticate(headers)
+            if endpoint is None:
+                await self._show_models(scope, started, principal, ids)
+                return
+            if scope["method"] != "POST":
+                await send_answer(started, 405, _METHOD_NOT_ALLOWED, [(b"allow", b"POST"), *ids])
+                return
+            self._check_admitting()
+            body = await read_body(receive, headers=headers, bytes_max=self._limits.body_bytes_max)
+            context = CallContext(
+                event_id=event_id,
+                started_at=started_at,
+                path="/v1/" + endpoint,
+                request=parse_request(endpoint, body, model_in_path=model),
+                principal=principal,
+                headers=headers,
+                requester_ip=_client_address(scope),
+            )
+            answer = await self._pipeline.run(context)
+            if isinstance(answer, MeteredStream):
+                await _send_stream(answer, receive, started, ids)
+            else:
+                await send_answer(started, answer.status, answer.body, ids, answer.content_type.encode("latin-1"))
+        except ClientGone:
+            return
+        except TallystickError as error:
+            await self._refuse(started, error, ids)
+        except Exception:
+            log.exception("call_crashed", event_id=event_id)
+            self._metrics.internal_errors.inc()
+            await self._refuse(
+                started, TallystickError(f"Something unexpected happened; see the log for {event_id}."), ids
+            )
+
+    def _check_admitting(self) -> None:
+        if not self._admitting:
+            raise ServerNotReady("The server is stopping; try another instance.")
+
+    async def _authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
+        token = presented_key(headers, extra_header=self._limits.key_header)
+        if token is not None and (known := self._authenticator.lookup_cached(token)) is not None:
+            return known
+        return await self._authenticator.authenticate(token)
+
+    async def _show_models(self, scope: Scope, send: Send, principal: Principal, ids: HeaderList) -> None:
+        names = [name for name in self._model_names() if principal.may_call(name)]
+        asked = _MODEL_PATH.fullmatch(scope["path"])
+        if asked is None:
+            await send_json(send, list_models(names), ids)
+        elif asked["model"] in names:
+            await send_json(send, describe_model(asked["model"]), ids)
+        else:
+            raise NotFound(f"There is no model '{asked['model'][:256]}'; GET /v1/models lists them.", param="model")
+
+    async def _refuse(self, started: _StartNote, error: TallystickError, ids: HeaderList) -> None:
+        """Send an error, unless an answer has begun: then the server drops the connection without the answer's end."""
+        if isinstance(error, LedgerUnavailable) or started.begun:
+            log.error("call_refused", reason=error.message, answer_begun=started.begun)
+        if started.begun:
+            return
+        status, body, extra = render(error)
+        more = [(name.encode(), value.encode()) for name, value in extra.items()]
+        await send_answer(started, status, body, [*ids, *more])
+
+
+class _StartNote:
+    """A `send` that remembers whether an answer has begun."""
+
+    __slots__ = ("_send", "begun")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
+
+
+async def _send_stream(stream: MeteredStream, receive: Receive, send: Send, ids: HeaderList) -> None:
+    """Pass a stream on; when the client leaves, abandon it, which settles the call all the same."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": stream.status,
+            "headers": [
+                (b"content-type", stream.content_type.encode("latin-1")),
+                (b"cache-control", b"no-cache"),
+                *ids,
+            ],
+        }
+    )
+    watch = DisconnectWatch(receive, cancel=not stream.reads_on_without_client)
+    try:
+        while not watch.left and (chunk := await stream.next()) is not None:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if watch.left:
+            await stream.abandon()
+        else:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    except asyncio.CancelledError:
+        if not watch.left:
+            stream.interrupt()
+            raise
+        _uncancel()
+        await stream.abandon()
+    finally:
+        await watch.stop()
+        await stream.close()
+
+
+def _uncancel() -> None:
+    """Take back the cancellation that the watch made: this task goes on, to settle the call."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
+
+
+def _client_address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+_METHOD_NOT_ALLOWED = envelope(
+    message="Method not allowed: use POST.", error_type="invalid_request_error", param=None, code="405"
+)

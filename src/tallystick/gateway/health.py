@@ -1,0 +1,74 @@
+"""Health and metrics pages: what a load balancer, an orchestrator and Prometheus ask."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from tallystick.errors import TallystickError
+from tallystick.gateway.http import ASGIApp, Receive, Scope, Send, send_answer, send_json
+from tallystick.wire.error_envelope import render
+
+
+class HealthFacts(Protocol):
+    """What the pages show; composed at start."""
+
+    async def database_connected(self) -> bool:
+        """Whether the database answers now, within a short deadline."""
+
+    def can_serve(self) -> bool:
+        """Whether a call with a known key would be served: the journal takes calls, and keys were readable once."""
+
+    def details(self) -> Mapping[str, object]:
+        """Services, journal and deployments, for people who hold an admin key."""
+
+    def metrics(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+
+
+Authorize = Callable[[Mapping[bytes, bytes]], Awaitable[None]]
+
+
+class HealthPages:
+    """Finds the page of a path. Liveness, readiness and metrics need no key, `/health` needs an admin's."""
+
+    def __init__(self, facts: HealthFacts, *, authorize_admin: Authorize) -> None:
+        self._facts = facts
+        self._authorize_admin = authorize_admin
+        self._pages: dict[str, ASGIApp] = {
+            "/health/liveliness": self._liveness,
+            "/health/liveness": self._liveness,
+            "/health/readiness": self._readiness,
+            "/health": self._health,
+            "/metrics": self._metrics,
+            "/metrics/": self._metrics,
+        }
+
+    def page(self, path: str) -> ASGIApp | None:
+        return self._pages.get(path)
+
+    async def _liveness(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_json(send, "I'm alive!", [])
+
+    async def _readiness(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Ready means that calls are served. With the database away they are, so this stays 200 and says so."""
+        connected = await self._facts.database_connected()
+        ready = self._facts.can_serve()
+        answer = {
+            "status": "healthy" if ready else "unhealthy",
+            "db": "connected" if connected else "disconnected",
+        }
+        await send_json(send, answer, [], 200 if ready else 503)
+
+    async def _health(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        try:
+            await self._authorize_admin(dict(scope["headers"]))
+        except TallystickError as error:
+            status, body, extra = render(error)
+            await send_answer(send, status, body, [(k.encode(), v.encode()) for k, v in extra.items()])
+            return
+        connected = await self._facts.database_connected()
+        await send_json(send, {"db": "connected" if connected else "disconnected", **self._facts.details()}, [])
+
+    async def _metrics(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send_answer(send, 200, self._facts.metrics(), [], b"text/plain; version=0.0.4; charset=utf-8")
