@@ -1,0 +1,197 @@
+"""What we know about each provider prefix, and how a configured deployment becomes a Target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from tallystick.providers.base import Target
+from tallystick.providers.openai_compatible import ASK_USAGE
+
+AZURE_API_VERSION = "2024-10-21"
+"""Used when a deployment names none."""
+MOCK_RESPONSE = "mock_response"
+"""Option of a Target: the answer to give instead of calling the upstream."""
+_UPSTREAM_TIMEOUT_SECONDS = 600.0
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider prefix."""
+
+    api_base: str = ""
+    """Where its calls go unless a deployment says otherwise; '' when each deployment has to say it."""
+    key_environment: tuple[str, ...] = ()
+    """Environment variables that hold its key, the first one set wins."""
+    base_environment: tuple[str, ...] = ()
+    """Environment variables that hold its base URL."""
+    key_required: bool = True
+    """Whether the default base can't be called without a key."""
+    is_local: bool = False
+    """Answers come from this process."""
+    asks_usage: bool = True
+    """Whether streams are asked for usage; False where the option is refused and usage comes unasked."""
+
+
+_OWN_SERVER = Family(key_required=False)
+FAMILIES: Mapping[str, Family] = {
+    "openai": Family(
+        api_base="https://api.openai.com/v1",
+        key_environment=("OPENAI_API_KEY",),
+        base_environment=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    ),
+    "azure": Family(key_environment=("AZURE_API_KEY",), base_environment=("AZURE_API_BASE",)),
+    "groq": Family(api_base="https://api.groq.com/openai/v1", key_environment=("GROQ_API_KEY",)),
+    "mistral": Family(api_base="https://api.mistral.ai/v1", key_environment=("MISTRAL_API_KEY",), asks_usage=False),
+    "openrouter": Family(api_base="https://openrouter.ai/api/v1", key_environment=("OPENROUTER_API_KEY",)),
+    "deepseek": Family(api_base="https://api.deepseek.com", key_environment=("DEEPSEEK_API_KEY",)),
+    "xai": Family(api_base="https://api.x.ai/v1", key_environment=("XAI_API_KEY",)),
+    "together_ai": Family(
+        api_base="https://api.together.xyz/v1", key_environment=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY")
+    ),
+    "fireworks_ai": Family(
+        api_base="https://api.fireworks.ai/inference/v1",
+        key_environment=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+    ),
+    "huggingface": Family(
+        api_base="https://router.huggingface.co/v1",
+        key_environment=("HF_TOKEN", "HUGGINGFACE_API_KEY", "HUGGINGFACE_API_TOKEN"),
+    ),
+    "ollama": Family(
+        api_base="http://localhost:11434/v1",
+        key_environment=("OLLAMA_API_KEY",),
+        base_environment=("OLLAMA_API_BASE",),
+        key_required=False,
+    ),
+    "vllm": _OWN_SERVER,
+    "hosted_vllm": Family(
+        key_environment=("HOSTED_VLLM_API_KEY",), base_environment=("HOSTED_VLLM_API_BASE",), key_required=False
+    ),
+    "litellm_proxy": Family(
+        key_environment=("LITELLM_PROXY_API_KEY",), base_environment=("LITELLM_PROXY_API_BASE",), key_required=False
+    ),
+    "custom_openai": _OWN_SERVER,
+    "openai_like": _OWN_SERVER,
+    "demo": Family(is_local=True, key_required=False),
+    "mock": Family(is_local=True, key_required=False),
+}
+
+_OPENAI_NAME = re.compile(r"(?:gpt-|chatgpt-|o\d|text-embedding-|davinci-|babbage-|ft:|codex-)")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
+
+
+def split_model(provider_model: str, *, has_api_base: bool = False) -> tuple[str, str]:
+    """Split `provider/name` at the first slash. A bare name that OpenAI uses, or one with an api_base, is `openai`.
+
+    Raises ValueError that lists the providers.
+    """
+    provider, slash, name = provider_model.partition("/")
+    if slash and provider in FAMILIES:
+        if not name:
+            raise ValueError(f"'{provider_model}' names no model: write {provider}/<model>")
+        return provider, name
+    if not slash and (has_api_base or _OPENAI_NAME.match(provider_model)):
+        return "openai", provider_model
+    known = ", ".join(sorted(FAMILIES))
+    what = f"'{provider}' is not a provider" if slash else f"'{provider_model}' has no provider"
+    raise ValueError(f"{what}: write <provider>/<model> with one of {known}")
+
+
+def build_target(
+    provider_model: str,
+    *,
+    api_key: str | None = None,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    organization: str | None = None,
+    extra_headers: Mapping[str, str] | None = None,
+    timeout_seconds: float = _UPSTREAM_TIMEOUT_SECONDS,
+    stream_idle_seconds: float = _UPSTREAM_TIMEOUT_SECONDS,
+    options: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Target:
+    """Resolve one deployment. Key and base may come from `environment` under the provider's usual names.
+
+    Raises ValueError that says what would be right.
+    """
+    provider, model = split_model(provider_model, has_api_base=bool(api_base))
+    family = FAMILIES[provider]
+    options = dict(options or {})
+    if not family.asks_usage:
+        options.setdefault(ASK_USAGE, False)
+    if family.is_local or MOCK_RESPONSE in options:
+        return Target(
+            provider=provider,
+            model=model,
+            api_base="",
+            options=options,
+            timeout_seconds=timeout_seconds,
+            stream_idle_seconds=stream_idle_seconds,
+        )
+    given = environment or {}
+    key = (api_key or _first(given, family.key_environment)).strip()
+    own_base = api_base or _first(given, family.base_environment)
+    if not key and family.key_required and not own_base:
+        raise ValueError(f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment")
+    base = _base_of(provider, own_base or family.api_base)
+    path_style, query = "openai", ""
+    if provider == "azure" and not base.endswith("/openai/v1"):
+        path_style = "azure"
+        base = base.partition("/openai/deployments/")[0].removesuffix("/openai")
+        query = urlencode({"api-version": api_version or given.get("AZURE_API_VERSION") or AZURE_API_VERSION})
+    if provider == "huggingface" and not own_base:
+        model = _huggingface_model(model)
+    return Target(
+        provider=provider,
+        model=model,
+        api_base=base,
+        headers=_headers(provider, key, organization, extra_headers or {}),
+        query=query,
+        path_style=path_style,
+        options=options,
+        timeout_seconds=timeout_seconds,
+        stream_idle_seconds=stream_idle_seconds,
+    )
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((environment[name] for name in names if environment.get(name)), "")
+
+
+def _base_of(provider: str, api_base: str) -> str:
+    if not api_base:
+        names = FAMILIES[provider].base_environment
+        environment = f", or {names[0]} in the environment" if names else ""
+        raise ValueError(f"{provider} has no default address: set api_base to its base URL{environment}")
+    base = api_base.strip().rstrip("/")
+    parts = urlsplit(base)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("api_base must be a base URL such as https://host/v1, without a query")
+    for endpoint in ("/chat/completions", "/completions", "/embeddings"):
+        base = base.removesuffix(endpoint)
+    if provider == "ollama" and not parts.path.strip("/"):
+        base += "/v1"  # Ollama's own API is at the root; its OpenAI dialect is below /v1.
+    return base
+
+
+def _headers(provider: str, key: str, organization: str | None, extra_headers: Mapping[str, str]) -> Mapping[str, str]:
+    headers = {}
+    if key and provider == "azure":
+        headers["api-key"] = key
+    elif key:
+        headers["authorization"] = f"Bearer {key}"
+    if organization:
+        headers["openai-organization"] = organization
+    headers.update({name.lower(): value for name, value in extra_headers.items()})
+    for name, value in headers.items():
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of the header '{name}' has characters that HTTP does not allow")
+    return headers
+
+
+def _huggingface_model(model: str) -> str:
+    """Turn `together/org/name`, which names the inference provider first, into the router's `org/name:together`."""
+    parts = model.split("/")
+    return f"{parts[1]}/{parts[2]}:{parts[0]}" if len(parts) == 3 and ":" not in model else model
