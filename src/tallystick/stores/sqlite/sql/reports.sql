@@ -1,0 +1,48 @@
+-- name: total
+-- Return the running sum of one entity.
+SELECT
+  entity_id, member_id,
+  requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+  cache_write_tokens, reasoning_tokens, cost_nano_usd
+FROM totals
+WHERE entity_type = ? AND entity_id = ? AND member_id = ?;
+
+-- name: totals
+-- Return the running sums of one type of entity, dearest first.
+SELECT
+  entity_id, member_id,
+  requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+  cache_write_tokens, reasoning_tokens, cost_nano_usd
+FROM totals
+WHERE entity_type = ?
+ORDER BY cost_nano_usd DESC, entity_id, member_id
+LIMIT ?;
+
+-- name: daily
+-- Return the cube's sums over some days by one column; days in order, everything else dearest first.
+SELECT
+  CASE :group_by
+    WHEN 'day' THEN day
+    WHEN 'key' THEN key_hash
+    WHEN 'user' THEN user_id
+    WHEN 'team' THEN team_id
+    WHEN 'organization' THEN organization_id
+    WHEN 'model_group' THEN model_group
+    WHEN 'model' THEN model
+    WHEN 'provider' THEN provider
+    WHEN 'endpoint' THEN endpoint
+  END AS name,
+  sum(requests),
+  sum(successful_requests),
+  sum(failed_requests),
+  sum(input_tokens),
+  sum(output_tokens),
+  sum(cache_read_tokens),
+  sum(cache_write_tokens),
+  sum(reasoning_tokens),
+  sum(cost_nano_usd)
+FROM daily_spend
+WHERE day BETWEEN :first AND :last AND (:key_hash IS NULL OR key_hash = :key_hash)
+GROUP BY name
+ORDER BY CASE WHEN :group_by = 'day' THEN name END, sum(cost_nano_usd) DESC, name
+LIMIT :limit;
