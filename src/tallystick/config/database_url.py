@@ -1,0 +1,75 @@
+"""The database's address: put together, checked, and shown without its password."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+POSTGRES_SCHEMES = ("postgres", "postgresql")
+_LITELLM_PARAMETERS = frozenset(
+    # Options of another database client, which Postgres would refuse as unknown settings.
+    {"connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "pgbouncer", "statement_cache_size",
+     "max_idle_connection_lifetime", "max_connection_lifetime", "sslaccept", "sslidentity", "sslpassword"}
+)  # fmt: skip
+
+
+def sqlite_url(path: Path) -> str:
+    """Name an SQLite file by its URL."""
+    return f"sqlite:///{path}"
+
+
+def url_from_parts(environ: Mapping[str, str]) -> str | None:
+    """Put DATABASE_HOST, DATABASE_USERNAME … together; None when host, user or name is missing."""
+    host, name = environ.get("DATABASE_HOST"), environ.get("DATABASE_NAME")
+    user = environ.get("DATABASE_USERNAME") or environ.get("DATABASE_USER")
+    if not (host and name and user):
+        return None
+    password = environ.get("DATABASE_PASSWORD")
+    login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    port = f":{environ['DATABASE_PORT']}" if environ.get("DATABASE_PORT") else ""
+    schema = environ.get("DATABASE_SCHEMA")
+    query = f"?{urlencode({'schema': schema})}" if schema else ""
+    return f"postgresql://{login}@{host}{port}/{quote(name, safe='')}{query}"
+
+
+def normalize_url(url: str) -> tuple[str, list[str]]:
+    """Check an address and rewrite what only LiteLLM's client knows; return it and warnings.
+
+    Raises ValueError, without the address in its message, for what is neither SQLite nor Postgres.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" and separator:
+        if not rest.startswith("/") or len(rest) == 1:
+            raise ValueError("an SQLite address is sqlite:///<path>, with four slashes for an absolute path")
+        return url, []
+    if scheme not in POSTGRES_SCHEMES or not separator:
+        raise ValueError("must begin with sqlite:///, postgresql:// or postgres://")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("is not a valid address; are special characters of the password percent-encoded?") from error
+    kept, warnings = [], []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in _LITELLM_PARAMETERS:
+            warnings.append(f"database_url: the parameter {name} is not used; see the database_… settings")
+        else:
+            kept.append(("search_path" if name == "schema" else name, value))
+    return urlunsplit(parts._replace(query=urlencode(kept))), warnings
+
+
+def database_kind(url: str) -> str:
+    """Tell the engine from the address: `sqlite` or `postgresql`."""
+    return "sqlite" if url.startswith("sqlite:") else "postgresql"
+
+
+def masked_url(url: str) -> str:
+    """Show an address without its password."""
+    if database_kind(url) == "sqlite":
+        return url
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    query = urlencode([(name, "***" if "password" in name else value) for name, value in parse_qsl(parts.query)])
+    return urlunsplit(parts._replace(netloc=f"{user}{colon}{'***' if colon else ''}{at}{place}", query=query))

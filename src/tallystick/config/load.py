@@ -1,0 +1,200 @@
+"""From the command line, the environment and the file to one `Settings`.
+
+    overrides (command line)  >  environment  >  file  >  default
+
+Every problem is collected, so that one start shows all of them; none of them shows a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from tallystick.config.database_url import normalize_url, sqlite_url, url_from_parts
+from tallystick.config.master_key import weakness_of_master_key
+from tallystick.config.places import Place, SettingEntry, registry
+from tallystick.config.problems import InvalidConfig, KeyPath, Problem, show_path
+from tallystick.config.references import resolve_references
+from tallystick.config.settings import Settings
+from tallystick.config.unknown_keys import unknown_environment, unknown_keys
+from tallystick.config.yaml_file import Document, read_document
+
+SETTINGS = registry(Settings)
+_SECTIONS = ("general_settings", "litellm_settings", "router_settings")
+
+
+def load_settings(*, config_file: Path | None, overrides: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """Read all settings. Raises ConfigError that lists everything that is wrong.
+
+    `overrides` are by flat name (`port`, `database_url` …); None means not given. Without `config_file`, the
+    environment's CONFIG_FILE_PATH names the file; without both there is none.
+    """
+    file = config_file or (Path(environ["CONFIG_FILE_PATH"]) if environ.get("CONFIG_FILE_PATH") else None)
+    document, variables, problems = _read_file(file, environ)
+    whole_environment = {**variables, **environ}
+    gathered = _Gathered(document=document, problems=problems)
+    gathered.gather(overrides, whole_environment)
+    values = gathered.values
+    warnings = [*unknown_keys(document, SETTINGS), *unknown_environment(environ, SETTINGS)]
+    _fill_computed(values, whole_environment)
+    warnings.extend(gathered.check_database_url())
+    gathered.check_master_key()
+    values |= {
+        "config_file": file,
+        "model_list": document.content.get("model_list") or (),
+        "environment_variables": variables,
+        "warnings": tuple(warnings),
+    }
+    return gathered.settings()
+
+
+def export_environment(settings: Settings, environ: MutableMapping[str, str]) -> None:
+    """Set the file's `environment_variables`, for libraries that read the environment; what is set already stays."""
+    for name, value in settings.environment_variables.items():
+        environ.setdefault(name, value)
+
+
+def _read_file(file: Path | None, environ: Mapping[str, str]) -> tuple[Document, dict[str, str], list[Problem]]:
+    if file is None:
+        return Document(content={}), {}, []
+    return resolve_references(read_document(file), environ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Where a value was given."""
+
+    file: str | None
+    key_path: str
+
+
+class _Gathered:
+    """The values that were given, each with its origin, and the problems found so far."""
+
+    def __init__(self, *, document: Document, problems: list[Problem]) -> None:
+        self.values: dict[str, Any] = {}  # Any: not yet checked.
+        self._document = document
+        self._problems = problems
+        self._origins: dict[KeyPath, _Origin] = {}
+
+    def gather(self, overrides: Mapping[str, object], environ: Mapping[str, str]) -> None:
+        """Take each setting from the first place that has it."""
+        self._check_sections()
+        known = {entry.name for entry in SETTINGS}
+        for name in overrides.keys() - known:
+            self._problems.append(Problem(reason="there is no such setting", key_path=name))
+        for entry in SETTINGS:
+            if overrides.get(entry.name) is not None:
+                self._put(entry, overrides[entry.name], _Origin(file=None, key_path=entry.name))
+            elif not self._take_from_environment(entry, environ):
+                self._take_from_file(entry)
+
+    def check_database_url(self) -> Sequence[str]:
+        """Normalize the address; return warnings."""
+        url = self.values.get("database_url")
+        if not isinstance(url, str):
+            return ()
+        try:
+            self.values["database_url"], warnings = normalize_url(url)
+        except ValueError as error:
+            self._report(("database_url",), str(error))
+            return ()
+        return warnings
+
+    def check_master_key(self) -> None:
+        """Refuse a master key that can be guessed, but for a demonstration."""
+        key, demo = self.values.get("master_key"), self.values.get("demo", False)
+        weakness = weakness_of_master_key(key) if isinstance(key, str) else None
+        if weakness and not _is_true(demo):
+            self._report(("master_key",), weakness)
+
+    def settings(self) -> Settings:
+        """Check everything and return it."""
+        try:
+            settings = Settings.model_validate(self.values)
+        except pydantic.ValidationError as error:
+            for detail in error.errors(include_input=False, include_url=False, include_context=False):
+                self._report(detail["loc"], _reason(detail["msg"]))
+            raise InvalidConfig(self._problems) from None  # The cause would show the values.
+        if self._problems:
+            raise InvalidConfig(self._problems)
+        return settings
+
+    def _check_sections(self) -> None:
+        for section in _SECTIONS:
+            if not isinstance(self._document.content.get(section) or {}, dict):
+                self._problems.append(
+                    Problem(reason="must be a mapping", file=self._document.file_of((section,)), key_path=section)
+                )
+        if not isinstance(self._document.content.get("model_list") or [], list):
+            # Settings reports it; a mapping would be reported by key.
+            self._document.content["model_list"] = "not a list"
+
+    def _take_from_environment(self, entry: SettingEntry, environ: Mapping[str, str]) -> bool:
+        for place in entry.environment_places:
+            if environ.get(place.name):
+                self._read(entry, place, environ[place.name], _Origin(file="environment", key_path=place.name))
+                return True
+        if entry.name == "database_url" and (url := url_from_parts(environ)):
+            self._put(entry, url, _Origin(file="environment", key_path="DATABASE_HOST"))
+            return True
+        return False
+
+    def _take_from_file(self, entry: SettingEntry) -> None:
+        for place in entry.file_places:
+            section, _, name = place.name.partition(".")
+            content = self._document.content.get(section)
+            value = content.get(name) if isinstance(content, dict) else None
+            if value is not None:
+                origin = _Origin(file=self._document.file_of((section, name)), key_path=place.name)
+                self._read(entry, place, value, origin)
+                return
+
+    def _read(self, entry: SettingEntry, place: Place, value: object, origin: _Origin) -> None:
+        try:
+            self._put(entry, place.read(value), origin)
+        except pydantic.ValidationError as error:
+            reason = _reason(error.errors(include_input=False)[0]["msg"])
+            self._problems.append(Problem(reason=reason, file=origin.file, key_path=origin.key_path))
+
+    def _put(self, entry: SettingEntry, value: object, origin: _Origin) -> None:
+        target = self.values
+        for step in entry.field_path[:-1]:
+            target = target.setdefault(step, {})
+        target[entry.field_path[-1]] = value
+        self._origins[entry.field_path] = origin
+
+    def _report(self, location: KeyPath, reason: str) -> None:
+        """Report a problem at a place inside Settings, by the name that its writer used."""
+        for length in range(len(location), 0, -1):
+            origin = self._origins.get(location[:length])
+            if origin is not None:
+                rest = show_path(("", *location[length:]))
+                self._problems.append(Problem(reason=reason, file=origin.file, key_path=origin.key_path + rest))
+                return
+        path = tuple(step for step in location if step not in ("prices", "extra"))
+        self._problems.append(
+            Problem(reason=reason, file=self._document.file_of(path), key_path=show_path(path) or None)
+        )
+
+
+def _fill_computed(values: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Fill the defaults that depend on other settings or on the environment."""
+    user_home = Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+    home = Path(str(values.setdefault("home", user_home / ".tallystick"))).expanduser().absolute()
+    values["home"] = home
+    values.setdefault("host", "127.0.0.1" if _is_true(values.get("demo")) else "0.0.0.0")  # noqa: S104 - as LiteLLM does; not the demo.
+    values.setdefault("database_url", sqlite_url(home / "tallystick.db"))
+    values.setdefault("journal", {}).setdefault("directory", home / "journal")
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() in ("true", "1", "yes", "on")
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")

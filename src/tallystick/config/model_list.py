@@ -1,0 +1,118 @@
+"""The `model_list` of the configuration file, typed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from tallystick.config.record import Frozen
+
+PRICE_FIELDS = frozenset(
+    {
+        "input_cost_per_token",
+        "output_cost_per_token",
+        "cache_read_input_token_cost",
+        "cache_creation_input_token_cost",
+        "cache_creation_input_token_cost_above_1hr",
+        "output_cost_per_reasoning_token",
+        "input_cost_per_audio_token",
+        "output_cost_per_audio_token",
+        "input_cost_per_image_token",
+        "output_cost_per_image_token",
+        "input_cost_per_second",
+        "output_cost_per_second",
+        "output_cost_per_image",
+        "input_cost_per_request",
+    }
+)
+TIER_SUFFIX = re.compile(r"_above_(\d{1,6})k_tokens$")
+
+Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class _PricedRecord(Frozen):
+    """A record that may hold price fields and fields that we don't know; both are kept aside by their names."""
+
+    prices: Mapping[str, Price] = {}
+    """USD per unit, by LiteLLM's field name, tiers included."""
+    extra: Mapping[str, Any] = Field(default={}, repr=False)  # Any: whatever the file holds.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _set_aside(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        given = {name: item for name, item in value.items() if item is not None}
+        own = cls.model_fields.keys() - {"prices", "extra"}
+        record: dict[str, object] = {name: item for name, item in given.items() if name in own}
+        record["prices"] = {name: item for name, item in given.items() if is_price_field(name)}
+        record["extra"] = {name: item for name, item in given.items() if name not in own and not is_price_field(name)}
+        return record
+
+
+class LitellmParams(_PricedRecord):
+    """How a deployment is called."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """`provider/name`."""
+    api_key: str | None = Field(default=None, repr=False)
+    api_base: str | None = None
+    api_version: str | None = None
+    organization: str | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds."""
+    stream_timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds."""
+    weight: Annotated[int, Field(ge=0)] | None = None
+    rpm: Annotated[int, Field(ge=0)] | None = None
+    tpm: Annotated[int, Field(ge=0)] | None = None
+    max_retries: Annotated[int, Field(ge=0)] | None = None
+    extra_headers: Mapping[str, str] = Field(default={}, repr=False)
+    mock_response: str | None = None
+    base_model: str | None = None
+
+
+class ModelInfo(_PricedRecord):
+    """Facts about a deployment; free-form ones are kept in `extra`."""
+
+    id: Annotated[str, Field(min_length=1)] | None = None
+    mode: str | None = None
+    base_model: str | None = None
+    max_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
+class ModelEntry(Frozen):
+    """One deployment of a model group."""
+
+    model_name: Annotated[str, Field(min_length=1)]
+    litellm_params: LitellmParams
+    model_info: ModelInfo = ModelInfo()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_unknown_keys(cls, value: object) -> object:
+        """Unknown keys of an entry are warned about by `unknown_keys`; they are not an error."""
+        if not isinstance(value, Mapping):
+            return value
+        return {name: item for name, item in value.items() if name in cls.model_fields and item is not None}
+
+    @property
+    def prices(self) -> Mapping[str, Decimal]:
+        """Price fields of both places; `litellm_params` wins."""
+        return {**self.model_info.prices, **self.litellm_params.prices}
+
+    @property
+    def base_model(self) -> str | None:
+        """The model whose price and limits this deployment has, when its own name does not say it."""
+        return self.model_info.base_model or self.litellm_params.base_model
+
+
+def is_price_field(name: str) -> bool:
+    """Whether a field holds a price that we know: `input_cost_per_token`, `input_cost_per_token_above_200k_tokens`."""
+    return TIER_SUFFIX.sub("", name) in PRICE_FIELDS

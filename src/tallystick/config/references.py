@@ -1,0 +1,100 @@
+"""References in the file: `os.environ/NAME` and `file:///path` are replaced by what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tallystick.config.problems import KeyPath, Problem, show_path
+from tallystick.config.yaml_file import Document
+
+ENVIRONMENT_PREFIX = "os.environ/"
+FILE_PREFIX = "file://"
+REFERENCED_BYTES_MAX = 1024 * 1024
+VALUES_MAX = 1_000_000
+DEPTH_MAX = 64
+
+
+def resolve_references(
+    document: Document, environ: Mapping[str, str]
+) -> tuple[Document, dict[str, str], list[Problem]]:
+    """Resolve every reference in a document; return it, its environment variables, and what could not be resolved.
+
+    `environment_variables` comes first, line by line: what it sets is seen by later references, unless the real
+    environment has a value, which goes before it.
+    """
+    resolver = _Resolver(document, environ)
+    section = document.content.get("environment_variables")
+    variables: dict[str, str] = {}
+    if isinstance(section, dict):
+        for name, value in section.items():
+            text = _as_text(resolver.resolve(value, ("environment_variables", name)))
+            if text is None:
+                resolver.report(("environment_variables", name), "must be text, a number or a truth value")
+                continue
+            variables[name] = text
+            resolver.environ = {name: text, **resolver.environ}
+    rest = {name: value for name, value in document.content.items() if name != "environment_variables"}
+    resolved = {name: resolver.resolve(value, (name,)) for name, value in rest.items()}
+    if section is not None and not isinstance(section, dict):
+        resolver.report(("environment_variables",), "must be a mapping of names to values")
+    return Document(content=resolved, files=document.files), variables, resolver.problems
+
+
+class _Resolver:
+    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+        self.environ = dict(environ)
+        self.problems: list[Problem] = []
+        self._document = document
+        self._values_left = VALUES_MAX
+
+    def resolve(self, value: Any, path: KeyPath) -> Any:  # Any: whatever YAML holds.
+        """Return the value with its references replaced; where one can't be, report it and return None."""
+        self._values_left -= 1
+        if self._values_left < 0 or len(path) > DEPTH_MAX:
+            # Anchors that refer to each other can make a small file endless.
+            if self._values_left >= -1:
+                self.report(path, f"holds more than {VALUES_MAX} values or goes deeper than {DEPTH_MAX} levels")
+            return None
+        if isinstance(value, dict):
+            return {name: self.resolve(item, (*path, name)) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.resolve(item, (*path, index)) for index, item in enumerate(value)]
+        if isinstance(value, str):
+            return self._resolve_text(value, path)
+        return value
+
+    def report(self, path: KeyPath, reason: str) -> None:
+        self.problems.append(Problem(reason=reason, file=self._document.file_of(path), key_path=show_path(path)))
+
+    def _resolve_text(self, text: str, path: KeyPath) -> str | None:
+        if text.startswith(ENVIRONMENT_PREFIX):
+            name = text.removeprefix(ENVIRONMENT_PREFIX)
+            if name not in self.environ:
+                self.report(path, f"the environment variable {name} is not set")
+            return self.environ.get(name)
+        if text.startswith(FILE_PREFIX):
+            return self._read(Path(text.removeprefix(FILE_PREFIX)), path)
+        return text
+
+    def _read(self, file: Path, path: KeyPath) -> str | None:
+        if not file.is_absolute():
+            self.report(path, f"file:// needs an absolute path: file:///{file}")
+            return None
+        try:
+            if file.stat().st_size > REFERENCED_BYTES_MAX:
+                self.report(path, f"{file} is larger than {REFERENCED_BYTES_MAX} bytes")
+                return None
+            return file.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            self.report(path, f"{file} can't be read: {error.strerror}")
+        except UnicodeDecodeError:
+            self.report(path, f"{file} is not UTF-8 text")
+        return None
+
+
+def _as_text(value: object) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else None

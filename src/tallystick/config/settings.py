@@ -1,0 +1,147 @@
+"""Every setting of Tallystick, typed and frozen.
+
+The `Given` of a field says where it may be written and what it is for; `docs/reference/settings.md` is made from it.
+Secrets are left out of every repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
+from tallystick.config.model_list import LitellmParams, ModelEntry, ModelInfo
+from tallystick.config.places import Given, Place, negated
+from tallystick.config.record import Frozen
+from tallystick.config.storage_settings import CommitterSettings, DatabaseSettings, JournalSettings
+from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, StreamSettings, UpstreamSettings
+
+__all__ = [
+    "AttributionSettings",
+    "CommitterSettings",
+    "CostSettings",
+    "DatabaseSettings",
+    "JournalSettings",
+    "LitellmParams",
+    "Margin",
+    "ModelEntry",
+    "ModelInfo",
+    "RoutingSettings",
+    "ServerSettings",
+    "Settings",
+    "StreamSettings",
+    "UpstreamSettings",
+    "UserHeaderMapping",
+]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+
+def _json_logs(value: object) -> str:
+    return "auto" if negated(value) else "json"
+
+
+def _verbose(value: object) -> str:
+    return "info" if negated(value) else "debug"
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(Frozen):
+    """All settings of one process."""
+
+    home: Annotated[
+        Path,
+        Given(
+            name="home",
+            description="Directory for the embedded database, the journal and the keys made at first start. "
+            "Default: `~/.tallystick`.",
+            in_file=False,
+        ),
+    ]
+    host: Annotated[
+        str,
+        Given(
+            name="host",
+            description="Address to listen on. Default: 0.0.0.0, with `--demo` 127.0.0.1.",
+            environment=("HOST",),
+        ),
+    ]
+    port: Annotated[
+        int, Field(ge=0, le=65535), Given(name="port", description="Port to listen on.", environment=("PORT",))
+    ] = 4000
+    workers: Annotated[
+        int,
+        Field(ge=1, le=256),
+        Given(
+            name="workers",
+            description="Worker processes that share the port.",
+            file=("general_settings.num_workers",),
+            environment=("NUM_WORKERS",),
+        ),
+    ] = 1
+    demo: Annotated[
+        bool,
+        Given(name="demo", description="Add the `demo` model group and allow weak master keys.", in_file=False),
+    ] = False
+    database_url: Annotated[
+        str,
+        Field(repr=False),
+        Given(
+            name="database_url",
+            description="`sqlite:///<path>` or `postgresql://…`. Also from DATABASE_HOST, DATABASE_PORT, "
+            "DATABASE_USERNAME (or DATABASE_USER), DATABASE_PASSWORD, DATABASE_NAME and DATABASE_SCHEMA. "
+            "Default: `tallystick.db` in the home directory.",
+            environment=("DATABASE_URL",),
+        ),
+    ]
+    master_key: Annotated[
+        str | None,
+        Field(min_length=1, repr=False),
+        Given(
+            name="master_key",
+            description="The administrator's key, at least 16 characters. Without one, `serve` makes one at first "
+            "start.",
+            environment=("LITELLM_MASTER_KEY",),
+        ),
+    ] = None
+    database: DatabaseSettings = DatabaseSettings()
+    journal: JournalSettings
+    committer: CommitterSettings = CommitterSettings()
+    server: ServerSettings = ServerSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    routing: RoutingSettings = RoutingSettings()
+    stream: StreamSettings = StreamSettings()
+    attribution: AttributionSettings = AttributionSettings()
+    costs: CostSettings = CostSettings()
+    log_level: Annotated[
+        LogLevel,
+        Given(
+            name="log_level",
+            description="Least severity that is logged.",
+            file=(Place("litellm_settings.set_verbose", _verbose),),
+            environment=(Place("LITELLM_LOG", _lower),),
+        ),
+    ] = "info"
+    log_format: Annotated[
+        LogFormat,
+        Given(
+            name="log_format",
+            description="`json`, `console`, or `auto`: console on a terminal, else JSON.",
+            file=(Place("litellm_settings.json_logs", _json_logs),),
+            environment=(Place("JSON_LOGS", _json_logs),),
+        ),
+    ] = "auto"
+    config_file: Path | None = None
+    """The file that was read."""
+    model_list: tuple[ModelEntry, ...] = ()
+    environment_variables: Mapping[str, str] = Field(default={}, repr=False)
+    """Of the file; `load.export_environment` sets them."""
+    warnings: tuple[str, ...] = ()
+    """What was found and is not in force."""

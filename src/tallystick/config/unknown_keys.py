@@ -1,0 +1,122 @@
+"""Warnings that name every key of the file, and every variable, that nothing acts upon."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tallystick.config import litellm_keys
+from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelEntry, ModelInfo, is_price_field
+from tallystick.config.places import OWN_PREFIX, SettingEntry
+from tallystick.config.problems import show_path
+from tallystick.config.yaml_file import Document
+
+NOT_YET = "known LiteLLM setting, not supported yet"
+_DATABASE_PARTS = frozenset(
+    f"DATABASE_{part}" for part in ("HOST", "PORT", "USERNAME", "USER", "PASSWORD", "NAME", "SCHEMA")
+)
+
+
+def unknown_keys(document: Document, settings: Sequence[SettingEntry]) -> list[str]:
+    """Name each key of the file that is not supported, and what may have been meant."""
+    return [
+        *_sections(document.content),
+        *(line for section in litellm_keys.BY_SECTION for line in _settings(document.content, section, settings)),
+        *_models(document.content.get("model_list")),
+    ]
+
+
+def unknown_environment(environ: Mapping[str, str], settings: Sequence[SettingEntry]) -> list[str]:
+    """Name each variable with our prefix that nobody reads, and each of LiteLLM's that we don't support yet."""
+    known = {place.name for entry in settings for place in entry.environment_places}
+    warnings = [
+        _unknown(name, name, known) for name in sorted(environ) if name.startswith(OWN_PREFIX) and name not in known
+    ]
+    warnings.extend(f"{name}: {NOT_YET}" for name in sorted(litellm_keys.ENVIRONMENT & environ.keys()))
+    given_parts = sorted(name for name in _DATABASE_PARTS if environ.get(name))
+    complete = environ.get("DATABASE_URL") or (
+        environ.get("DATABASE_HOST")
+        and environ.get("DATABASE_NAME")
+        and (environ.get("DATABASE_USERNAME") or environ.get("DATABASE_USER"))
+    )
+    if given_parts and not complete:
+        warnings.append(f"{given_parts[0]}: not used without DATABASE_HOST, DATABASE_USERNAME and DATABASE_NAME")
+    return warnings
+
+
+def _sections(content: Mapping[str, Any]) -> Iterator[str]:
+    for section, value in content.items():
+        if section in litellm_keys.SUPPORTED_SECTIONS:
+            continue
+        if section in litellm_keys.SECTIONS:
+            if value:
+                yield f"{section}: {NOT_YET}"
+        else:
+            yield _unknown(section, section, litellm_keys.SECTIONS)
+
+
+def _settings(content: Mapping[str, Any], section: str, settings: Sequence[SettingEntry]) -> Iterator[str]:
+    given = content.get(section)
+    if not isinstance(given, dict):
+        return
+    supported = {
+        place.name.partition(".")[2]
+        for entry in settings
+        for place in entry.file_places
+        if place.name.startswith(f"{section}.")
+    }
+    known = litellm_keys.BY_SECTION[section]
+    for name in given:
+        if name in supported:
+            continue
+        path = f"{section}.{name}"
+        elsewhere = next((other for other, names in litellm_keys.BY_SECTION.items() if name in names), None)
+        if name in known:
+            yield f"{path}: {NOT_YET}"
+        elif elsewhere is not None:
+            yield f"{path}: belongs into {elsewhere}, not read here"
+        else:
+            yield _unknown(path, name, supported | known)
+
+
+def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings reports what is wrong with it.
+    entries: Iterable[Any] = model_list if isinstance(model_list, list) else ()
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            continue
+        where = ("model_list", index)
+        for name in entry.keys() - ModelEntry.model_fields.keys():
+            yield _unknown(show_path((*where, name)), name, ModelEntry.model_fields.keys())
+        yield from _parameters(entry.get("litellm_params"), (*where, "litellm_params"))
+        yield from _facts(entry.get("model_info"), (*where, "model_info"))
+
+
+def _parameters(parameters: Any, where: tuple[str | int, ...]) -> Iterator[str]:
+    supported = LitellmParams.model_fields.keys() - {"prices", "extra"} - litellm_keys.NOT_YET_IN_FORCE
+    for name in parameters if isinstance(parameters, dict) else ():
+        path = show_path((*where, name))
+        if name in supported or is_price_field(name):
+            continue
+        if name in litellm_keys.LITELLM_PARAMS:
+            yield f"{path}: {NOT_YET}"
+        else:
+            yield _unknown(path, name, supported | PRICE_FIELDS | litellm_keys.LITELLM_PARAMS)
+
+
+def _facts(facts: Any, where: tuple[str | int, ...]) -> Iterator[str]:
+    """Free-form facts are fine; one that looks like a price or a field of ours, and is none, is named."""
+    supported = ModelInfo.model_fields.keys() - {"prices", "extra"}
+    for name in facts if isinstance(facts, dict) else ():
+        if name in supported or is_price_field(name):
+            continue
+        path = show_path((*where, name))
+        if name in litellm_keys.LITELLM_PARAMS and "cost" in name:
+            yield f"{path}: {NOT_YET}"
+        elif "cost" in name or difflib.get_close_matches(name, ("base_model",), cutoff=0.8):
+            yield _unknown(path, name, supported | PRICE_FIELDS)
+
+
+def _unknown(path: str, name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+    return f"{path}: unknown setting" + (f"; did you mean {close[0]}?" if close else "")
