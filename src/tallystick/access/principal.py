@@ -8,14 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.access.keys import VirtualKey
-from tallystick.errors import ModelNotAllowed
 
 # Under these the master key appears in events and reports; its own hash is written nowhere.
 MASTER_KEY_HASH: Final = "litellm_proxy_master_key"
 MASTER_KEY_ALIAS: Final = "master"
 
 _EVERY_MODEL: Final = frozenset(("*", "all-proxy-models"))
-_MODEL_SHOWN_LENGTH_MAX: Final = 200
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,15 +36,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         if not models or model in models:
             return True
         return any(entry in _EVERY_MODEL or (entry.endswith("*") and model.startswith(entry[:-1])) for entry in models)
-
-    def require_model(self, model: str) -> None:
-        """Raise ModelNotAllowed when the key may not call `model`."""
-        if not self.may_call(model):
-            raise ModelNotAllowed(
-                f"The requested model '{model[:_MODEL_SHOWN_LENGTH_MAX]}' is not available for this API key, or the "
-                "model name is invalid. GET /v1/models lists the models that this key may call.",
-                param="model",
-            )
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now

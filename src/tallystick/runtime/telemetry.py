@@ -76,7 +76,7 @@ class Metrics:
             mark_process_dead(pid, path=self._multiprocess_directory)  # type: ignore[no-untyped-call]  # as above.
 
     def _declare_calls(self) -> None:
-        self.calls = self._family("calls_total", "Answered calls, by HTTP status.", ("endpoint", "status"))
+        self.calls = self._family("calls_total", "Calls that ended, by status of their event.", ("endpoint", "status"))
         self.call_seconds = self._histogram("call_seconds", "Time from request to last byte.", _CALL_BUCKETS)
         self.open_calls = self._gauge("open_calls", "Calls being served now.", "livesum")
         self.upstream_attempts = self._family(
@@ -103,7 +103,7 @@ class Metrics:
         self.journal_damaged_segments = self._counter("journal_damaged_segments_total", "Segments set aside.")
         self.journal_sync_seconds = self._histogram("journal_sync_seconds", "Time of a group sync.", _STORE_BUCKETS)
         self.interrupted_events = self._counter(
-            "interrupted_events_total", "Calls closed at recovery because their process had died."
+            "interrupted_events_total", "Calls that ended before their answer did."
         )
 
     def _declare_commits(self) -> None:
