@@ -1,0 +1,55 @@
+"""The border at which errors of asyncpg and of the network become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from tallystick.errors import RowRefused, StoreUnavailable
+
+# What is wrong with the data itself. A key longer than an index row may be is refused as a "program limit".
+_REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise RowRefused for what the database will never take, StoreUnavailable for all else that asyncpg raises.
+
+    All else means also a missing table or a wrong password: an operator can mend it, and what waits in the journal is
+    delivered then. Only the data's own fault may send it to the dead letters.
+    """
+    try:
+        yield
+    except _REFUSED as error:
+        raise RowRefused(f"PostgreSQL refuses the data: {_first_line(error)}") from error
+    except asyncpg.InterfaceError as error:
+        # asyncpg's encoders raise an InterfaceError that is a ValueError too; the others are about the connection.
+        if isinstance(error, ValueError):
+            raise RowRefused(f"PostgreSQL can't hold the data: {_first_line(error)}") from error
+        raise StoreUnavailable(f"PostgreSQL is not available: {_first_line(error)}") from error
+    except TimeoutError as error:
+        raise StoreUnavailable("PostgreSQL did not answer in time.") from error
+    except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError) as error:
+        raise StoreUnavailable(f"PostgreSQL is not available: {_first_line(error)}") from error
+
+
+@contextmanager
+def encoding() -> Iterator[None]:
+    """Raise RowRefused when a value does not fit its column. COPY lets the encoders' plain errors through."""
+    try:
+        yield
+    except (ValueError, OverflowError, TypeError) as error:
+        if isinstance(error, asyncpg.InterfaceError | asyncpg.PostgresError):
+            raise
+        raise RowRefused(f"PostgreSQL can't hold the data: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:500]

@@ -1,0 +1,92 @@
+"""One partition of spend_events for each UTC day, made before its first event is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, date, timedelta
+
+import asyncpg
+import structlog
+
+from tallystick.errors import RowRefused, StoreUnavailable
+from tallystick.stores.postgres.connection import Connection
+from tallystick.stores.postgres.database import PostgresDatabase
+
+DAYS_AHEAD = 3
+# A call that began outside of these years is a broken clock's.
+FIRST_YEAR = 1970
+LAST_YEAR = 9998
+
+_DAY = timedelta(days=1)
+_PREFIX = "spend_events_"
+_log = structlog.get_logger(__name__)
+
+
+class EventPartitions:
+    """Knows which days have their partition, so that a commit asks the database only about a new day."""
+
+    def __init__(self, *, database: PostgresDatabase) -> None:
+        self._database = database
+        self._known: set[date] = set()
+
+    async def ensure(self, days: Collection[date]) -> None:
+        """Make the missing partitions of `days`, and those of the next days before they begin.
+
+        Raises RowRefused for a day that can't be, StoreUnavailable when one of `days` can't be made now; that of a
+        coming day may wait for the next time.
+        """
+        for day in days:
+            if not FIRST_YEAR <= day.year <= LAST_YEAR:
+                raise RowRefused(f"PostgreSQL keeps no events of the year {day.year}.")
+        today = self._database.clock.now().astimezone(UTC).date()
+        needed = set(days) - self._known
+        if needed:
+            await self._create(needed)
+        if today + _DAY not in self._known:
+            try:
+                await self._create({today + _DAY * ahead for ahead in range(DAYS_AHEAD + 1)})
+            except StoreUnavailable as error:
+                _log.warning("partitions_ahead_failed", reason=error.message)
+
+    def forget(self) -> None:
+        """Look again at next use: after an outage the database may be another one."""
+        self._known.clear()
+
+    async def _create(self, days: set[date]) -> None:
+        queries = self._database.queries
+        async with self._database.transaction() as connection:
+            existing = await self._existing(connection)
+            if not days <= existing:
+                await connection.execute(queries["lock_event_partitions"])
+                await connection.execute(queries["limit_lock_wait"])
+                existing = await self._existing(connection)
+            for day in sorted(days - existing):
+                await self._create_one(connection, day)
+        self._known |= days
+
+    async def _create_one(self, connection: Connection, day: date) -> None:
+        statement = self._database.queries["create_event_partition"].format(
+            name=_name_of(day), first=day.isoformat(), until=(day + _DAY).isoformat()
+        )
+        try:
+            async with connection.transaction():
+                await connection.execute(statement)
+        except asyncpg.CheckViolationError:
+            # Somebody has detached this day's partition, and late events of it have gone to the default one: they are
+            # safe there, and so are the next.
+            _log.warning("partition_default_has_rows", day=day.isoformat())
+
+    async def _existing(self, connection: Connection) -> set[date]:
+        rows = await connection.fetch(self._database.queries["event_partitions"])
+        return {day for row in rows if (day := _day_of(row["relname"])) is not None}
+
+
+def _name_of(day: date) -> str:
+    return f"{_PREFIX}{day:%Y%m%d}"
+
+
+def _day_of(name: str) -> date | None:
+    digits = name.removeprefix(_PREFIX)
+    if len(digits) != 8 or not digits.isdigit():
+        return None
+    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))

@@ -1,0 +1,135 @@
+-- name: watermark
+-- Return the highest committed number of a producer.
+SELECT watermark FROM producers WHERE producer_id = $1
+
+-- name: find_producer
+-- Return the number under which rows name a producer.
+SELECT producer_no FROM producers WHERE producer_id = $1
+
+-- name: add_producer
+-- Make the row of a producer unless it is there.
+INSERT INTO producers (producer_id, watermark, created_at, updated_at) VALUES ($1, 0, $2, $2)
+ON CONFLICT (producer_id) DO NOTHING
+
+-- name: lock_producer
+-- Return a producer's number and watermark; nobody else commits for it until the transaction ends.
+SELECT producer_no, watermark FROM producers WHERE producer_id = $1 FOR UPDATE
+
+-- name: add_dead_letters
+-- Keep the events that were refused, with their reason and their money.
+INSERT INTO dead_letters (producer_no, seq, event_id, reason, cost_nano_usd, payload, created_at)
+SELECT $1, letter.seq, letter.event_id, letter.reason, letter.cost_nano_usd, letter.payload, $7
+FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
+    AS letter (seq, event_id, reason, cost_nano_usd, payload)
+
+-- name: add_daily_entity_spend
+-- Add to the sums by day of end users and tags. Rows come in key order: every committer locks them in the same order.
+INSERT INTO daily_entity_spend AS sums (
+    day, entity_type, entity_id, model_group, model, provider, endpoint,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+)
+SELECT
+    day, entity_type, entity_id, model_group, model, provider, endpoint,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+FROM unnest(
+    $1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
+    $14::bigint[], $15::bigint[], $16::bigint[]
+) AS added (
+    day, entity_type, entity_id, model_group, model, provider, endpoint,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+)
+ON CONFLICT (entity_type, entity_id, day, model_group, model, provider, endpoint) DO UPDATE SET
+    requests = sums.requests + excluded.requests,
+    successful_requests = sums.successful_requests + excluded.successful_requests,
+    failed_requests = sums.failed_requests + excluded.failed_requests,
+    input_tokens = sums.input_tokens + excluded.input_tokens,
+    output_tokens = sums.output_tokens + excluded.output_tokens,
+    cache_read_tokens = sums.cache_read_tokens + excluded.cache_read_tokens,
+    cache_write_tokens = sums.cache_write_tokens + excluded.cache_write_tokens,
+    reasoning_tokens = sums.reasoning_tokens + excluded.reasoning_tokens,
+    cost_nano_usd = sums.cost_nano_usd + excluded.cost_nano_usd
+
+-- name: add_daily_spend
+-- Add to the cube. Rows come in key order: every committer locks them in the same order.
+INSERT INTO daily_spend AS sums (
+    day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+)
+SELECT
+    day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+FROM unnest(
+    $1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
+    $17::bigint[], $18::bigint[], $19::bigint[]
+) AS added (
+    day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+)
+ON CONFLICT (day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool)
+DO UPDATE SET
+    requests = sums.requests + excluded.requests,
+    successful_requests = sums.successful_requests + excluded.successful_requests,
+    failed_requests = sums.failed_requests + excluded.failed_requests,
+    input_tokens = sums.input_tokens + excluded.input_tokens,
+    output_tokens = sums.output_tokens + excluded.output_tokens,
+    cache_read_tokens = sums.cache_read_tokens + excluded.cache_read_tokens,
+    cache_write_tokens = sums.cache_write_tokens + excluded.cache_write_tokens,
+    reasoning_tokens = sums.reasoning_tokens + excluded.reasoning_tokens,
+    cost_nano_usd = sums.cost_nano_usd + excluded.cost_nano_usd
+
+-- name: add_totals
+-- Add to the running sums of entities. Rows come in key order: every committer locks them in the same order.
+INSERT INTO totals AS sums (
+    entity_type, entity_id, member_id,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+)
+SELECT
+    entity_type, entity_id, member_id,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+FROM unnest(
+    $1::text[], $2::text[], $3::text[],
+    $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
+    $10::bigint[], $11::bigint[], $12::bigint[]
+) AS added (
+    entity_type, entity_id, member_id,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+)
+ON CONFLICT (entity_type, entity_id, member_id) DO UPDATE SET
+    requests = sums.requests + excluded.requests,
+    successful_requests = sums.successful_requests + excluded.successful_requests,
+    failed_requests = sums.failed_requests + excluded.failed_requests,
+    input_tokens = sums.input_tokens + excluded.input_tokens,
+    output_tokens = sums.output_tokens + excluded.output_tokens,
+    cache_read_tokens = sums.cache_read_tokens + excluded.cache_read_tokens,
+    cache_write_tokens = sums.cache_write_tokens + excluded.cache_write_tokens,
+    reasoning_tokens = sums.reasoning_tokens + excluded.reasoning_tokens,
+    cost_nano_usd = sums.cost_nano_usd + excluded.cost_nano_usd
+
+-- name: advance_watermark
+-- Take the next position, set the watermark, and note the commit. The last statement of a commit: the lock on
+-- ledger_head, which all committers share, is held for the shortest time, and positions are given in commit order.
+WITH head AS (
+    UPDATE ledger_head SET position = position + 1 WHERE id = 1 RETURNING position
+),
+producer AS (
+    UPDATE producers SET watermark = $4, updated_at = $10
+    WHERE producer_no = $1 AND watermark = $2
+    RETURNING producer_no
+)
+INSERT INTO commits (
+    position, producer_no, first_seq, last_seq, events, dead_letters, cost_nano_usd, first_time, last_time, committed_at
+)
+SELECT head.position, producer.producer_no, $3, $4, $5, $6, $7, $8, $9, $10
+FROM head CROSS JOIN producer
+RETURNING position

