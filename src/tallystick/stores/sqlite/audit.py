@@ -21,7 +21,7 @@ _COMMIT_COLUMNS = ("events", "dead_letters", "cost_nano_usd", "first_time", "las
 class SqliteAuditor:
     """`LedgerAuditor`."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, *, database: SqliteDatabase) -> None:
         self._database = database
 
     async def audit(self, *, difference_limit: int = 100) -> Audit:
@@ -33,7 +33,7 @@ class SqliteAuditor:
 
 def _audit(connection: apsw.Connection, difference_limit: int) -> Audit:
     with snapshot(connection):
-        ((events, cost, _),) = fetch(connection, _SQL["audit_events"])
+        ((events, cost, _),) = fetch(connection, _SQL["audit_whole"])
         ((dead_letters, dead_letter_cost),) = fetch(connection, _SQL["audit_dead_letters"])
         producers = fetch(connection, _SQL["audit_producers"])
         kept: list[Difference] = []
@@ -65,7 +65,7 @@ def _differences(connection: apsw.Connection, producers: list[Row]) -> Iterator[
 
 
 def _event_differences(connection: apsw.Connection) -> Iterator[Difference]:
-    ((_, _, repeated_ids),) = fetch(connection, _SQL["audit_events"])
+    ((_, _, repeated_ids),) = fetch(connection, _SQL["audit_whole"])
     yield from _unequal("spend_events", "", "event_id", repeated_ids, 0)
 
 
@@ -78,7 +78,7 @@ def _producer_differences(producers: list[Row]) -> Iterator[Difference]:
 
 
 def _commit_differences(connection: apsw.Connection) -> Iterator[Difference]:
-    ((head, commits, newest),) = fetch(connection, _SQL["audit_head"])
+    ((head, commits, newest),) = fetch(connection, _SQL["audit_positions"])
     yield from _unequal("ledger_head", "1", "position", head, newest)
     yield from _unequal("commits", "", "position", commits, newest)
     for row in connection.execute(_SQL["audit_commits"]):
@@ -100,7 +100,7 @@ def _repair(connection: apsw.Connection) -> int:
     changed = 0
     with immediate(connection):
         for table, _ in _SUMS:
-            for query in (f"repair_{table}_phantoms", f"repair_{table}"):
+            for query in (f"remove_unfounded_{table}", f"rebuild_{table}"):
                 connection.execute(_SQL[query])
                 changed += connection.changes()
     return changed

@@ -45,7 +45,7 @@ class SqliteDatabase:
     ) -> None:
         _require_version(apsw.sqlitelibversion())
         self._path = Path(path)
-        self._clock = clock
+        self.clock = clock
         self._busy_timeout_seconds = busy_timeout_seconds
         self._auto_migrate = auto_migrate
         self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
@@ -68,8 +68,8 @@ class SqliteDatabase:
             await self.ping()
         return await self._run(self._reader_threads, lambda: self._with_reader(work))
 
-    async def migrate(self) -> tuple[str, ...]:
-        """Apply the pending migrations and return their names."""
+    async def migrate(self) -> tuple[int, ...]:
+        """Apply the pending migrations, whatever `auto_migrate` says; return the versions applied now."""
         return await self._run(self._writer_thread, self._migrate)
 
     async def pending_migrations(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class SqliteDatabase:
         try:
             self._enter_wal(connection)
             if self._auto_migrate:
-                migrate(connection, now=self._clock.now())
+                migrate(connection, now=self.clock.now())
             else:
                 self._require_migrated(connection)
         except BaseException:
@@ -162,12 +162,12 @@ class SqliteDatabase:
             else:
                 return
 
-    def _migrate(self) -> tuple[str, ...]:
+    def _migrate(self) -> tuple[int, ...]:
         with translated(self._path):
             connection = self._connect(_SQL["set_writer"])
             try:
                 self._enter_wal(connection)
-                return migrate(connection, now=self._clock.now())
+                return migrate(connection, now=self.clock.now())
             finally:
                 connection.close()
 

@@ -10,7 +10,6 @@ import msgspec
 from tallystick.access.keys import VirtualKey
 from tallystick.access.store import KeyChange, KeyFilter, KeyPage
 from tallystick.errors import Conflict
-from tallystick.runtime.clock import Clock
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.database import SqliteDatabase
 from tallystick.stores.sqlite.moments import microseconds, moment_of
@@ -25,9 +24,8 @@ _decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode  # Any: the admin
 class SqliteKeys:
     """`KeyStore`."""
 
-    def __init__(self, database: SqliteDatabase, *, clock: Clock) -> None:
+    def __init__(self, *, database: SqliteDatabase) -> None:
         self._database = database
-        self._clock = clock
 
     async def find(self, key_hash: str) -> VirtualKey | None:
         return await self._database.read(lambda connection: _first(connection, "find_key", key_hash))
@@ -38,7 +36,7 @@ class SqliteKeys:
     async def insert(self, key: VirtualKey) -> None:
         def work(connection: apsw.Connection) -> bool:
             with immediate(connection):
-                if not fetch(connection, _SQL["insert_key"], _row_of(key)):
+                if not fetch(connection, _SQL["add_key"], _row_of(key)):
                     return False
                 _append_change(connection, key.key_hash, now=now)
                 return True
@@ -50,7 +48,7 @@ class SqliteKeys:
     async def set_blocked(self, key_hash: str, blocked: bool) -> VirtualKey | None:
         def work(connection: apsw.Connection) -> VirtualKey | None:
             with immediate(connection):
-                if not fetch(connection, _SQL["block_key"], (int(blocked), now, key_hash)):
+                if not fetch(connection, _SQL["set_key_blocked"], (int(blocked), now, key_hash)):
                     return None
                 _append_change(connection, key_hash, now=now)
                 return _first(connection, "find_key", key_hash)
@@ -94,12 +92,12 @@ class SqliteKeys:
 
     async def changes_after(self, revision: int, *, limit: int) -> tuple[KeyChange, ...]:
         def work(connection: apsw.Connection) -> list[Row]:
-            return fetch(connection, _SQL["changes_after"], (revision, _KIND, limit))
+            return fetch(connection, _SQL["key_changes_after"], (revision, _KIND, limit))
 
         return tuple(KeyChange(revision=row[0], key_hash=row[1]) for row in await self._database.read(work))
 
     def _now(self) -> int:
-        return microseconds(self._clock.now())
+        return microseconds(self._database.clock.now())
 
 
 def _first(connection: apsw.Connection, query: str, argument: str) -> VirtualKey | None:
@@ -108,7 +106,7 @@ def _first(connection: apsw.Connection, query: str, argument: str) -> VirtualKey
 
 
 def _append_change(connection: apsw.Connection, key_hash: str, *, now: int) -> None:
-    connection.execute(_SQL["append_change"], (_KIND, key_hash, now))
+    connection.execute(_SQL["append_changes"], (_KIND, key_hash, now))
 
 
 def _row_of(key: VirtualKey) -> Row:

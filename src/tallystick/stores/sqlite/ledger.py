@@ -11,7 +11,6 @@ import apsw
 from tallystick.errors import BadRequest
 from tallystick.ledger.batch import COUNTERS, Batch, fold
 from tallystick.ledger.store import CommittedEvent, EventFilter, EventPage, GroupBy, SumRow
-from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import event_time
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.database import SqliteDatabase
@@ -29,9 +28,8 @@ _CURSOR = re.compile(r"([0-9]{1,18}):([0-9]{1,18})", re.ASCII)
 class SqliteLedger:
     """`LedgerStore` and `LedgerReader`."""
 
-    def __init__(self, database: SqliteDatabase, *, clock: Clock) -> None:
+    def __init__(self, *, database: SqliteDatabase) -> None:
         self._database = database
-        self._clock = clock
 
     async def watermark(self, producer_id: str) -> int:
         def work(connection: apsw.Connection) -> int:
@@ -41,7 +39,7 @@ class SqliteLedger:
         return await self._database.read(work)
 
     async def commit(self, batch: Batch) -> int:
-        now = microseconds(self._clock.now())
+        now = microseconds(self._database.clock.now())
         return await self._database.write(lambda connection: _commit(connection, batch, now=now))
 
     async def events_after(self, cursor: str, *, limit: int, where: EventFilter) -> EventPage:
@@ -136,7 +134,7 @@ def _producer(connection: apsw.Connection, producer_id: str) -> _Producer | None
 
 
 def _insert_producer(connection: apsw.Connection, producer_id: str, *, now: int) -> _Producer:
-    ((number,),) = fetch(connection, _SQL["insert_producer"], (producer_id, now, now))
+    ((number,),) = fetch(connection, _SQL["add_producer"], (producer_id, now, now))
     return _Producer(number=number, watermark=0)
 
 
@@ -160,9 +158,9 @@ def _rows(batch: Batch, producer: _Producer) -> _Rows | None:
 
 def _write(connection: apsw.Connection, rows: _Rows, producer_no: int, *, now: int) -> None:
     batch = rows.batch
-    connection.executemany(_SQL["insert_events"], rows.events)
+    connection.executemany(_SQL["add_events"], rows.events)
     connection.executemany(
-        _SQL["insert_dead_letters"],
+        _SQL["add_dead_letters"],
         [
             (producer_no, letter.seq, letter.event_id, letter.reason, letter.cost_nano_usd, letter.payload, now)
             for letter in batch.dead_letters
@@ -188,7 +186,7 @@ def _write(connection: apsw.Connection, rows: _Rows, producer_no: int, *, now: i
             now,
         ),
     )
-    connection.execute(_SQL["set_watermark"], (batch.last_seq, now, producer_no))
+    connection.execute(_SQL["advance_watermark"], (batch.last_seq, now, producer_no))
 
 
 def _arguments(where: EventFilter, limit: int) -> dict[str, int | str | None]:

@@ -16,21 +16,21 @@ _PACKAGE = "tallystick.stores.sqlite"
 _SQL = load_queries(_PACKAGE)
 
 
-def migrate(connection: apsw.Connection, *, now: datetime) -> tuple[str, ...]:
-    """Apply what is pending and return its names, in one transaction each. Raises MigrationFailed."""
+def migrate(connection: apsw.Connection, *, now: datetime) -> tuple[int, ...]:
+    """Apply what is pending, each in one transaction; return the versions applied here. Raises MigrationFailed."""
     known = load_migrations(_PACKAGE)
     if not pending(connection):
         return ()
     with immediate(connection):
-        connection.execute(_SQL["create_schema_migrations"])
-    applied: list[str] = []
+        connection.execute(_SQL["create_migrations_table"])
+    applied: list[int] = []
     for migration in known:
         with immediate(connection):
             # Asked again under the lock: another process may have been faster.
             if migration not in _plan(connection, known).pending:
                 continue
             _apply(connection, migration, now=now)
-            applied.append(_label(migration))
+            applied.append(migration.version)
     return tuple(applied)
 
 
@@ -42,7 +42,7 @@ def pending(connection: apsw.Connection) -> tuple[str, ...]:
 
 
 def _plan(connection: apsw.Connection, known: tuple[Migration, ...]) -> MigrationPlan:
-    if not fetch(connection, _SQL["find_schema_migrations"]):
+    if not fetch(connection, _SQL["applied_migrations_exist"]):
         return plan(known, ())
     rows = fetch(connection, _SQL["applied_migrations"])
     return plan(known, [AppliedMigration(version=row[0], name=row[1], checksum=row[2]) for row in rows])
@@ -54,7 +54,7 @@ def _apply(connection: apsw.Connection, migration: Migration, *, now: datetime) 
     except apsw.SQLError as error:
         raise MigrationFailed(f"Migration {_label(migration)} failed: {error}") from error
     connection.execute(
-        _SQL["insert_applied_migration"], (migration.version, migration.name, migration.checksum, microseconds(now))
+        _SQL["record_migration"], (migration.version, migration.name, migration.checksum, microseconds(now))
     )
 
 

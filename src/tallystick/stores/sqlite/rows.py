@@ -57,7 +57,7 @@ _decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def event_row(event: SpendEvent, *, producer_no: int, seq: int) -> Row:
-    """Return the values of `insert_events`, in its order."""
+    """Return the values of `add_events`, in its order."""
     usage = event.usage
     other_usage = _other_usage_of(usage)
     return (

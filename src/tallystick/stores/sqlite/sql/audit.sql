@@ -1,4 +1,4 @@
--- name: audit_events
+-- name: audit_whole
 -- Return how many events there are, what they cost, and how many of their ids are there twice.
 SELECT count(*), coalesce(sum(cost_nano_usd), 0), count(*) - count(DISTINCT event_id) FROM spend_events;
 
@@ -6,7 +6,7 @@ SELECT count(*), coalesce(sum(cost_nano_usd), 0), count(*) - count(DISTINCT even
 -- Return how many dead letters there are, and their money.
 SELECT count(*), coalesce(sum(cost_nano_usd), 0) FROM dead_letters;
 
--- name: audit_head
+-- name: audit_positions
 -- Return the newest position, how many commits there are, and the highest position among them.
 SELECT h.position, (SELECT count(*) FROM commits), (SELECT coalesce(max(position), 0) FROM commits)
 FROM ledger_head AS h;

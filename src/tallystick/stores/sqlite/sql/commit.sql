@@ -6,7 +6,7 @@ SELECT watermark FROM producers WHERE producer_id = ?;
 -- Return the number and the watermark of a producer. The transaction holds the write lock already.
 SELECT producer_no, watermark FROM producers WHERE producer_id = ?;
 
--- name: insert_producer
+-- name: add_producer
 -- Make the row of a producer on first sight; return its number.
 INSERT INTO producers (producer_id, watermark, created_at, updated_at)
 VALUES (?, 0, ?, ?)
@@ -16,7 +16,7 @@ RETURNING producer_no;
 -- Take the next place in the order of commits.
 UPDATE ledger_head SET position = position + 1 WHERE id = 1 RETURNING position;
 
--- name: insert_events
+-- name: add_events
 -- Insert new events, in the order of EVENT_COLUMNS; an event id seen before is refused.
 INSERT INTO spend_events (
   event_time, event_id, producer_no, seq, ended_at, first_token_at, input_tokens, output_tokens,
@@ -31,7 +31,7 @@ VALUES (
   ?, ?, ?, ?, ?, ?, ?
 );
 
--- name: insert_dead_letters
+-- name: add_dead_letters
 -- Keep the events that were refused, with their reason and their money.
 INSERT INTO dead_letters (producer_no, seq, event_id, reason, cost_nano_usd, payload, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?);
@@ -105,6 +105,6 @@ INSERT INTO commits (
 )
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: set_watermark
+-- name: advance_watermark
 -- Advance the watermark of a producer.
 UPDATE producers SET watermark = ?, updated_at = ? WHERE producer_no = ?;

@@ -1,4 +1,4 @@
--- name: repair_daily_spend_phantoms
+-- name: remove_unfounded_daily_spend
 -- Delete the rows that no event explains.
 DELETE FROM daily_spend
 WHERE (
@@ -9,7 +9,7 @@ WHERE (
   FROM expected_daily_spend
 );
 
--- name: repair_daily_spend
+-- name: rebuild_daily_spend
 -- Write the rows that are missing or differ, as the events say they are.
 INSERT INTO daily_spend (
   day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool, requests,
@@ -44,7 +44,7 @@ WHERE (
     excluded.cost_nano_usd
   );
 
--- name: repair_daily_entity_spend_phantoms
+-- name: remove_unfounded_daily_entity_spend
 -- Delete the rows that no event explains.
 DELETE FROM daily_entity_spend
 WHERE (
@@ -55,7 +55,7 @@ WHERE (
   FROM expected_daily_entity_spend
 );
 
--- name: repair_daily_entity_spend
+-- name: rebuild_daily_entity_spend
 -- Write the rows that are missing or differ, as the events say they are.
 INSERT INTO daily_entity_spend (
   entity_type, entity_id, day, model_group, model, provider, endpoint, requests, successful_requests,
@@ -90,7 +90,7 @@ WHERE (
     excluded.cost_nano_usd
   );
 
--- name: repair_totals_phantoms
+-- name: remove_unfounded_totals
 -- Delete the rows that no event explains.
 DELETE FROM totals
 WHERE (
@@ -101,7 +101,7 @@ WHERE (
   FROM expected_totals
 );
 
--- name: repair_totals
+-- name: rebuild_totals
 -- Write the rows that are missing or differ, as the events say they are.
 INSERT INTO totals (
   entity_type, entity_id, member_id, requests, successful_requests, failed_requests, input_tokens,

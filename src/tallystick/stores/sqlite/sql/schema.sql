@@ -1,8 +1,8 @@
--- name: find_schema_migrations
+-- name: applied_migrations_exist
 -- Return a row when the table of applied migrations exists.
 SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'schema_migrations';
 
--- name: create_schema_migrations
+-- name: create_migrations_table
 -- Make the table of applied migrations.
 CREATE TABLE IF NOT EXISTS schema_migrations (
   version INTEGER PRIMARY KEY,
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 -- Return what was applied.
 SELECT version, name, checksum FROM schema_migrations ORDER BY version;
 
--- name: insert_applied_migration
+-- name: record_migration
 -- Record that a migration was applied.
 INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?);
 

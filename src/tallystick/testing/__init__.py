@@ -1,0 +1,8 @@
+"""The public test kit: a store in memory that can be told to fail, and a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+from tallystick.testing.clock import FakeClock
+from tallystick.testing.store import MemoryStore
+
+__all__ = ["FakeClock", "MemoryStore"]

@@ -1,0 +1,229 @@
+"""The ports in plain Python, for tests: the same promises as the databases, and failures on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import date, datetime
+
+import msgspec
+
+from tallystick.access.keys import VirtualKey
+from tallystick.access.store import KeyChange, KeyFilter, KeyPage
+from tallystick.errors import BadRequest, Conflict, RowRefused, StoreUnavailable
+from tallystick.ledger.batch import COUNTERS, Batch, Counters
+from tallystick.ledger.event import SpendEvent
+from tallystick.ledger.store import Audit, CommittedEvent, EventFilter, EventPage, GroupBy, SumRow
+from tallystick.runtime.clock import Clock
+from tallystick.testing.books import Books
+from tallystick.testing.clock import FakeClock
+
+# Where each group stands in the key of a cube row.
+_GROUPS: dict[GroupBy, int] = {
+    "day": 0,
+    "key": 1,
+    "user": 2,
+    "team": 3,
+    "organization": 4,
+    "model_group": 5,
+    "model": 6,
+    "provider": 7,
+    "endpoint": 8,
+}
+
+
+class MemoryStore:
+    """`LedgerStore`, `LedgerReader`, `LedgerAuditor` and `KeyStore`, forgotten at the end.
+
+    Faults apply in the order in which they are asked for here: away, failing, refusing, losing the reply.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self.books = Books()
+        self.away = False
+        """While true, every call raises StoreUnavailable."""
+        self.calls: list[str] = []
+        """The names of the port's methods that were called, in order."""
+        self._clock = clock or FakeClock()
+        self._failures: list[Exception] = []
+        self._lost_replies = 0
+        self._refused: Callable[[SpendEvent], bool] | None = None
+        self._keys: dict[str, VirtualKey] = {}
+        self._deleted: set[str] = set()
+        self._feed: list[KeyChange] = []
+
+    def fail_next(self, times: int = 1, error: Exception | None = None) -> None:
+        """Let the next calls of any method raise `error` (StoreUnavailable) and do nothing."""
+        self._failures += [error or StoreUnavailable("The store was told to fail.")] * times
+
+    def lose_reply_next(self, times: int = 1) -> None:
+        """Let the next commits be applied, and then raise StoreUnavailable: the caller can't know."""
+        self._lost_replies += times
+
+    def refuse(self, predicate: Callable[[SpendEvent], bool] | None) -> None:
+        """Refuse every batch that holds an event like this; None refuses none any more."""
+        self._refused = predicate
+
+    # LedgerStore
+
+    async def watermark(self, producer_id: str) -> int:
+        await self._begin("watermark")
+        return self.books.watermarks.get(producer_id, 0)
+
+    async def commit(self, batch: Batch) -> int:
+        await self._begin("commit")
+        part = batch.above(self.books.watermarks.get(batch.producer_id, 0))
+        if self._refused is not None and part is not None and any(map(self._refused, part.events)):
+            raise RowRefused("The store was told to refuse an event of this batch.")
+        watermark = self.books.commit(batch)
+        if self._lost_replies:
+            self._lost_replies -= 1
+            raise StoreUnavailable("The store was told to lose its reply.")
+        return watermark
+
+    # LedgerReader
+
+    async def events_after(self, cursor: str, *, limit: int, where: EventFilter) -> EventPage:
+        await self._begin("events_after")
+        after = _place(cursor) if cursor else (0, 0)
+        found = [c for c in self.books.events if _place(c.cursor) > after and _matches(c.event, where)][:limit]
+        return EventPage(events=tuple(found), next=found[-1].cursor if found else cursor)
+
+    async def latest_events(self, *, limit: int, where: EventFilter) -> tuple[CommittedEvent, ...]:
+        await self._begin("latest_events")
+        found = [committed for committed in self.books.events if _matches(committed.event, where)]
+        found.sort(key=lambda committed: (committed.event.started_at, committed.event.event_id), reverse=True)
+        return tuple(found[:limit])
+
+    async def total(self, entity_type: str, entity_id: str, member_id: str = "") -> SumRow:
+        await self._begin("total")
+        counters = self.books.totals.get((entity_type, entity_id, member_id), [0] * len(COUNTERS))
+        return _sum_row({"entity_id": entity_id, "member_id": member_id}, counters)
+
+    async def totals(self, entity_type: str, *, limit: int) -> tuple[SumRow, ...]:
+        await self._begin("totals")
+        rows = [
+            _sum_row({"entity_id": entity_id, "member_id": member_id}, counters)
+            for (kind, entity_id, member_id), counters in sorted(self.books.totals.items())
+            if kind == entity_type
+        ]
+        return tuple(sorted(rows, key=_dearest_first)[:limit])
+
+    async def daily(
+        self, *, group_by: GroupBy, first: date, last: date, limit: int, key_hash: str | None = None
+    ) -> tuple[SumRow, ...]:
+        await self._begin("daily")
+        groups: dict[str, Counters] = {}
+        for key, counters in self.books.daily_spend.items():
+            if first <= key[0] <= last and key_hash in {None, key[1]}:
+                name = str(key[_GROUPS[group_by]])
+                held = groups.get(name, [0] * len(COUNTERS))
+                groups[name] = [a + b for a, b in zip(held, counters, strict=True)]
+        rows = [_sum_row({group_by: name}, counters) for name, counters in sorted(groups.items())]
+        return tuple(rows[:limit] if group_by == "day" else sorted(rows, key=_dearest_first)[:limit])
+
+    # LedgerAuditor
+
+    async def audit(self, *, difference_limit: int = 100) -> Audit:
+        await self._begin("audit")
+        return self.books.audit(difference_limit=difference_limit)
+
+    async def repair(self) -> int:
+        await self._begin("repair")
+        return self.books.repair()
+
+    # KeyStore
+
+    async def find(self, key_hash: str) -> VirtualKey | None:
+        await self._begin("find")
+        return self._live().get(key_hash)
+
+    async def find_by_alias(self, key_alias: str) -> VirtualKey | None:
+        await self._begin("find_by_alias")
+        return next((key for key in self._live().values() if key_alias and key.key_alias == key_alias), None)
+
+    async def insert(self, key: VirtualKey) -> None:
+        await self._begin("insert")
+        aliases = {held.key_alias for held in self._live().values() if held.key_alias}
+        if key.key_hash in self._keys or key.key_alias in aliases:
+            raise Conflict(f"A key with this value or with the alias {key.key_alias!r} exists already.")
+        self._keys[key.key_hash] = key
+        self._append_change(key.key_hash)
+
+    async def set_blocked(self, key_hash: str, blocked: bool) -> VirtualKey | None:
+        await self._begin("set_blocked")
+        key = self._live().get(key_hash)
+        if key is None:
+            return None
+        self._keys[key_hash] = msgspec.structs.replace(key, blocked=blocked, updated_at=self._clock.now())
+        self._append_change(key_hash)
+        return self._keys[key_hash]
+
+    async def delete(self, key_hashes: tuple[str, ...]) -> tuple[str, ...]:
+        await self._begin("delete")
+        hashes = tuple(dict.fromkeys(key_hashes))
+        if not all(key_hash in self._live() for key_hash in hashes):
+            return ()
+        for key_hash in hashes:
+            self._deleted.add(key_hash)
+            self._append_change(key_hash)
+        return hashes
+
+    async def list_keys(self, where: KeyFilter, *, offset: int, limit: int) -> KeyPage:
+        await self._begin("list_keys")
+        wanted = {name: value for name, value in msgspec.structs.asdict(where).items() if value is not None}
+        found = [
+            key for key in self._live().values() if all(getattr(key, name) == value for name, value in wanted.items())
+        ]
+        found.sort(key=lambda key: (key.created_at, key.key_hash), reverse=True)
+        return KeyPage(keys=tuple(found[offset : offset + limit]), total_count=len(found))
+
+    async def revision(self) -> int:
+        await self._begin("revision")
+        return len(self._feed)
+
+    async def changes_after(self, revision: int, *, limit: int) -> tuple[KeyChange, ...]:
+        await self._begin("changes_after")
+        return tuple(change for change in self._feed if change.revision > revision)[:limit]
+
+    async def _begin(self, name: str) -> None:
+        self.calls.append(name)
+        await asyncio.sleep(0)  # As with a database, others run before the answer is there.
+        if self.away:
+            raise StoreUnavailable("The store was told to be away.")
+        if self._failures:
+            raise self._failures.pop(0)
+
+    def _live(self) -> dict[str, VirtualKey]:
+        return {key_hash: key for key_hash, key in self._keys.items() if key_hash not in self._deleted}
+
+    def _append_change(self, key_hash: str) -> None:
+        self._feed.append(KeyChange(revision=len(self._feed) + 1, key_hash=key_hash))
+
+
+def _place(cursor: str) -> tuple[int, int]:
+    position, _, seq = cursor.partition(":")
+    if not (position.isdecimal() and seq.isdecimal()):
+        raise BadRequest(f"{cursor[:64]!r} is not a cursor; use the `next` of an earlier answer.", param="after")
+    return int(position), int(seq)
+
+
+def _matches(event: SpendEvent, where: EventFilter) -> bool:
+    return (
+        where.event_id in {None, event.event_id}
+        and where.key_hash in {None, event.key_hash}
+        and where.user_id in {None, event.user_id}
+        and _in_time(event.started_at, where)
+    )
+
+
+def _in_time(moment: datetime, where: EventFilter) -> bool:
+    return (where.since is None or where.since <= moment) and (where.until is None or moment < where.until)
+
+
+def _sum_row(group: dict[str, str], counters: Counters) -> SumRow:
+    return SumRow(group=group, **dict(zip(COUNTERS, counters, strict=True)))
+
+
+def _dearest_first(row: SumRow) -> int:
+    return -row.cost_nano_usd
