@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 _LITELLM_PARAMETERS = frozenset(
@@ -56,7 +56,7 @@ def normalize_url(url: str) -> tuple[str, list[str]]:
             warnings.append(f"database_url: the parameter {name} is not used; see the database_… settings")
         else:
             kept.append(("search_path" if name == "schema" else name, value))
-    return urlunsplit(parts._replace(query=urlencode(kept))), warnings
+    return _join(parts, query=urlencode(kept)), warnings
 
 
 def database_kind(url: str) -> str:
@@ -72,4 +72,9 @@ def masked_url(url: str) -> str:
     login, at, place = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
     query = urlencode([(name, "***" if "password" in name else value) for name, value in parse_qsl(parts.query)])
-    return urlunsplit(parts._replace(netloc=f"{user}{colon}{'***' if colon else ''}{at}{place}", query=query))
+    return _join(parts._replace(netloc=f"{user}{colon}{'***' if colon else ''}{at}{place}"), query=query)
+
+
+def _join(parts: SplitResult, *, query: str) -> str:
+    """Put an address together. The library's own function loses the slashes of one without a host."""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}" + (f"?{query}" if query else "")

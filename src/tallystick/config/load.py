@@ -173,8 +173,8 @@ class _Gathered:
         for length in range(len(location), 0, -1):
             origin = self._origins.get(location[:length])
             if origin is not None:
-                rest = show_path(("", *location[length:]))
-                self._problems.append(Problem(reason=reason, file=origin.file, key_path=origin.key_path + rest))
+                key_path = show_path((origin.key_path, *location[length:]))
+                self._problems.append(Problem(reason=reason, file=origin.file, key_path=key_path))
                 return
         path = tuple(step for step in location if step not in ("prices", "extra"))
         self._problems.append(

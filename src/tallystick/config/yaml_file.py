@@ -130,17 +130,28 @@ def _merge_mappings(own: dict[str, Any], included: Mapping[str, Any]) -> None:
             own.setdefault(name, value)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, which plain YAML readers let pass in silence."""
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_MERGE_TAG = "tag:yaml.org,2002:merge"
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:  # type: ignore[override]
-        # The keys of a configuration are text; the base class promises only that they are hashable.
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, which plain YAML readers let pass in silence.
+
+    Every key is text as it is written, also `on` and `5`, which YAML would turn into a truth value and a number.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # Any: as the library has it.
+        # Here and not when the mapping is constructed: by then `<<` may have put the merged keys beside its own.
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
+                raise yaml.composer.ComposerError(None, None, "a key must be text", key_node.start_mark)
+            if key_node.tag == _MERGE_TAG:
+                continue
             if key_node.value in seen:
                 reason = f"the key {key_node.value!r} is written twice"
-                raise yaml.constructor.ConstructorError(None, None, reason, key_node.start_mark)
+                raise yaml.composer.ComposerError(None, None, reason, key_node.start_mark)
             seen.add(key_node.value)
-        return {str(key): value for key, value in super().construct_mapping(node, deep=deep).items()}
+            key_node.tag = _TEXT_TAG
+        return node

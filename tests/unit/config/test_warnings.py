@@ -1,0 +1,84 @@
+"""Nothing that is given is ignored in silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.config import litellm_keys
+from tallystick.config.load import SETTINGS, load_settings
+
+NOT_YET = "known LiteLLM setting, not supported yet"
+
+
+@pytest.fixture
+def warnings_of(tmp_path):
+    def warnings_of(text, environ=None):
+        file = tmp_path / "c.yaml"
+        file.write_text(text)
+        return list(load_settings(config_file=file, overrides={}, environ=environ or {}).warnings)
+
+    return warnings_of
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("general_settings: {alerting: [slack]}", f"general_settings.alerting: {NOT_YET}"),
+        ("general_settings: {alertin: 1}", "general_settings.alertin: unknown setting; did you mean alerting?"),
+        ("general_settings: {zzzzzz: 1}", "general_settings.zzzzzz: unknown setting"),
+        ("litellm_settings: {drop_params: true}", f"litellm_settings.drop_params: {NOT_YET}"),
+        ("router_settings: {routing_strategy: simple-shuffle}", f"router_settings.routing_strategy: {NOT_YET}"),
+        ("router_settings: {alerting: 1}", "router_settings.alerting: belongs into general_settings, not read here"),
+        ("guardrails: [{a: 1}]", f"guardrails: {NOT_YET}"),
+        ("model_lst: []", "model_lst: unknown setting; did you mean model_list?"),
+    ],
+)
+def test_an_unsupported_key_is_named(warnings_of, text, warning):
+    assert warnings_of(text) == [warning]
+
+
+@pytest.mark.parametrize(
+    ("entry", "warning"),
+    [
+        ("{litellm_params: {model: a/b, order: 1}}", f"model_list[0].litellm_params.order: {NOT_YET}"),
+        ("{litellm_params: {model: a/b, rpm: 1}}", f"model_list[0].litellm_params.rpm: {NOT_YET}"),
+        (
+            "{litellm_params: {model: a/b, api_bas: x}}",
+            "model_list[0].litellm_params.api_bas: unknown setting; did you mean api_base?",
+        ),
+        (
+            "{litellm_params: {model: a/b}, model_inf: {}}",
+            "model_list[0].model_inf: unknown setting; did you mean model_info?",
+        ),
+        (
+            "{litellm_params: {model: a/b}, model_info: {input_cost_per_tokn: 1, supports_vision: true}}",
+            "model_list[0].model_info.input_cost_per_tokn: unknown setting; did you mean input_cost_per_token?",
+        ),
+    ],
+)
+def test_an_unsupported_key_of_a_model_is_named(warnings_of, entry, warning):
+    assert warnings_of(f"model_list: [{{model_name: m, {entry[1:]}]") == [warning]
+
+
+def test_unknown_fields_are_kept_aside(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("model_list: [{model_name: m, litellm_params: {model: a/b, x: 1}, model_info: {y: 2}}]")
+    (entry,) = load_settings(config_file=file, overrides={}, environ={}).model_list
+    assert (entry.litellm_params.extra, entry.model_info.extra) == ({"x": 1}, {"y": 2})
+
+
+def test_variables_are_named_too(warnings_of):
+    environ = {"TALLYSTICK_WORKRS": "1", "REDIS_URL": "redis://x", "OTHER": "1"}
+    assert warnings_of("", environ) == [
+        "TALLYSTICK_WORKRS: unknown setting; did you mean TALLYSTICK_WORKERS?",
+        f"REDIS_URL: {NOT_YET}",
+    ]
+
+
+def test_every_known_key_is_either_supported_or_warned_about(warnings_of):
+    """A known key is never answered with `unknown`, and an unsupported one never passes in silence."""
+    supported = {place.name for entry in SETTINGS for place in entry.file_places}
+    for section, names in litellm_keys.BY_SECTION.items():
+        for name in names:
+            expected = [] if f"{section}.{name}" in supported else [f"{section}.{name}: {NOT_YET}"]
+            assert warnings_of(f"{section}: {{{name}: null}}") == expected
