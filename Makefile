@@ -32,6 +32,7 @@ check: $(VENV)/.stamp-test  ## Format, lint, types, import contracts, tests: wha
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python tests/architecture/long_files.py
 	@$(MAKE) --no-print-directory test
 
 format: $(VENV)/.stamp-test  ## Rewrite the code to the format that `check` asks for
