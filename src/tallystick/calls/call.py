@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -125,6 +125,7 @@ class RunningCall:
         deployment = self.deployment
         nano_usd, cost_status, breakdown, price_version = 0, "free", _NOTHING, ""
         if usage is not None:
+            usage = _timed(usage, deployment, started_at=context.started_at, ended_at=ended_at)
             cost = price_usage(usage, deployment.price, reported_nano_usd=reported_cost_nano_usd)
             nano_usd, cost_status, price_version = cost.nano_usd, cost.status, cost.price_version
             breakdown = cost.breakdown
@@ -187,6 +188,14 @@ class RunningCall:
         return (*self.failed_attempts, last)
 
 
+def _timed(usage: Usage, deployment: Deployment, *, started_at: datetime, ended_at: datetime) -> Usage:
+    """Add the call's duration where the deployment charges by time and the answer does not tell one."""
+    if deployment.price is None or "hours" not in deployment.price.rates or usage.milliseconds is not None:
+        return usage
+    return msgspec.structs.replace(usage, milliseconds=max(0, (ended_at - started_at) // _MILLISECOND))
+
+
+_MILLISECOND = timedelta(milliseconds=1)
 _NO_USAGE = Usage()
 _NOTHING: Mapping[str, int] = {}
 _PROCESS_DIED = Failure(

@@ -6,7 +6,7 @@ come between an answer and its event, neither a cancelled task nor a stopping se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -16,8 +16,7 @@ from tallystick.calls.metered_stream import MeteredStream, StreamLimits
 from tallystick.calls.settle import Settler
 from tallystick.control.deployment import Deployment, Snapshot
 from tallystick.errors import BadRequest, ModelNotAllowed, UpstreamError, UpstreamRefused
-from tallystick.providers.base import Answer
-from tallystick.providers.registry import Providers
+from tallystick.providers.base import Answer, Provider
 from tallystick.routing.order import order_deployments
 from tallystick.wire.openai_answer import read_answer
 from tallystick.wire.token_estimate import estimate_input_tokens, estimate_output_tokens
@@ -47,7 +46,7 @@ class Pipeline:
         self,
         *,
         snapshot: Callable[[], Snapshot],
-        providers: Providers,
+        providers: Mapping[str, Provider],
         attributor: Attributor,
         settler: Settler,
         stream_limits: StreamLimits,
@@ -117,9 +116,9 @@ class Pipeline:
         last = len(deployments) - 1
         for index, deployment in enumerate(deployments):
             call.deployment = deployment
-            provider, target = self._providers.of(deployment.target, call.request)
+            provider = self._providers[deployment.target.provider]
             try:
-                answer = await provider.send(call.request, target)
+                answer = await provider.send(call.request, deployment.target)
             except UpstreamError as error:
                 call.note_failed_attempt(error)
                 self._settler.count_attempt(deployment, "failure")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import structlog
 
 from tallystick.access.authenticator import Authenticator
+from tallystick.access.presented import presented_key
 from tallystick.access.principal import Principal
 from tallystick.calls.call import CallContext
 from tallystick.calls.metered_stream import MeteredStream
 from tallystick.calls.pipeline import Pipeline
 from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError
-from tallystick.gateway.credentials import presented_key
 from tallystick.gateway.health import HealthPages
 from tallystick.gateway.http import (
     ASGIApp,
@@ -28,13 +28,12 @@ from tallystick.gateway.http import (
     Send,
     read_body,
     send_answer,
-    send_json,
 )
-from tallystick.gateway.models import describe_model, list_models
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
 from tallystick.wire.error_envelope import envelope, render
+from tallystick.wire.model_list import render_model, render_model_list
 from tallystick.wire.openai_request import Endpoint, parse_request
 
 log = structlog.get_logger()
@@ -86,6 +85,7 @@ class Gateway:
         self._metrics = metrics
         self._limits = limits
         self._admitting = True
+        self._started_at = int(clock.now().timestamp())
 
     def stop_admitting(self) -> None:
         self._admitting = False
@@ -157,7 +157,7 @@ class Gateway:
             raise ServerNotReady("The server is stopping; try another instance.")
 
     async def _authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
-        token = presented_key(headers, extra_header=self._limits.key_header)
+        token = presented_key(headers, first=self._limits.key_header)
         if token is not None and (known := self._authenticator.lookup_cached(token)) is not None:
             return known
         return await self._authenticator.authenticate(token)
@@ -166,9 +166,9 @@ class Gateway:
         names = [name for name in self._model_names() if principal.may_call(name)]
         asked = _MODEL_PATH.fullmatch(scope["path"])
         if asked is None:
-            await send_json(send, list_models(names), ids)
+            await send_answer(send, 200, render_model_list(names, created=self._started_at), ids)
         elif asked["model"] in names:
-            await send_json(send, describe_model(asked["model"]), ids)
+            await send_answer(send, 200, render_model(asked["model"], created=self._started_at), ids)
         else:
             raise NotFound(f"There is no model '{asked['model'][:256]}'; GET /v1/models lists them.", param="model")
 

@@ -22,7 +22,7 @@ class HealthFacts(Protocol):
     def details(self) -> Mapping[str, object]:
         """Services, journal and deployments, for people who hold an admin key."""
 
-    def metrics(self) -> bytes:
+    def render_metrics(self) -> bytes:
         """All metrics in Prometheus' text format."""
 
 
@@ -71,4 +71,4 @@ class HealthPages:
         await send_json(send, {"db": "connected" if connected else "disconnected", **self._facts.details()}, [])
 
     async def _metrics(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await send_answer(send, 200, self._facts.metrics(), [], b"text/plain; version=0.0.4; charset=utf-8")
+        await send_answer(send, 200, self._facts.render_metrics(), [], b"text/plain; version=0.0.4; charset=utf-8")

@@ -192,6 +192,11 @@ class Journal:
         return self._sealed_bytes + self._offset
 
     @property
+    def has_room(self) -> bool:
+        """Whether a new call would be taken, as far as is known without writing."""
+        return self._limits.policy == "shed" or not self._is_full(2 * _GROWTH_BYTES)
+
+    @property
     def commits_at_once(self) -> bool:
         """Whether callers wait for the database, so that the committer should not gather first."""
         return self._limits.sync == "commit"

@@ -1,0 +1,308 @@
+"""The composition root: settings in, running services out. Only here are stores opened and adapters loaded by need."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tallystick.access.authenticator import Authenticator
+from tallystick.access.key_feed import KeyFeed
+from tallystick.access.store import KeyStore
+from tallystick.calls.attribution import Attributor
+from tallystick.calls.metered_stream import StreamLimits
+from tallystick.calls.pipeline import Pipeline
+from tallystick.calls.settle import Settler
+from tallystick.config.settings import ModelEntry, Settings
+from tallystick.control.build import build_snapshot
+from tallystick.control.deployment import Snapshot
+from tallystick.errors import ConfigError, StoreError
+from tallystick.ledger.committer import CommitterLimits
+from tallystick.ledger.journal import JournalLimits
+from tallystick.ledger.service import LedgerService
+from tallystick.ledger.store import LedgerAuditor, LedgerReader, LedgerStore
+from tallystick.pricing.overrides import deployment_sheet
+from tallystick.pricing.price import PriceSheet
+from tallystick.providers.registry import build_providers
+from tallystick.providers.transport import Transport
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.ids import new_event_id
+from tallystick.runtime.service import ServiceGroup
+from tallystick.runtime.telemetry import Metrics
+
+_PING_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """One opened database, by the ports that it implements. Nothing is connected before the first use."""
+
+    kind: str
+    ledger: LedgerStore
+    reader: LedgerReader
+    auditor: LedgerAuditor
+    keys: KeyStore
+    ping: Callable[[], Awaitable[None]]
+    migrate: Callable[[], Awaitable[tuple[int, ...]]]
+    close: Callable[[], Awaitable[None]]
+
+
+def open_store(settings: Settings, *, clock: Clock) -> Store:
+    """Return the store that `database_url` names. Raises ConfigError when its adapter can't be loaded."""
+    scheme = settings.database_url.partition(":")[0]
+    if scheme == "sqlite":
+        return _open_sqlite(settings, clock)
+    try:
+        return _open_postgres(settings, clock)
+    except ImportError as error:
+        raise ConfigError(
+            f"PostgreSQL needs the package {error.name}: install tallystick[postgres]", key_path="database_url"
+        ) from error
+
+
+def _open_sqlite(settings: Settings, clock: Clock) -> Store:
+    from tallystick.stores.sqlite.audit import SqliteAuditor
+    from tallystick.stores.sqlite.database import SqliteDatabase
+    from tallystick.stores.sqlite.keys import SqliteKeys
+    from tallystick.stores.sqlite.ledger import SqliteLedger
+
+    path = sqlite_path(settings.database_url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path.parent} can't be made: {error.strerror}", key_path="database_url") from error
+    database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate)
+    ledger = SqliteLedger(database=database)
+    return Store(
+        kind="sqlite",
+        ledger=ledger,
+        reader=ledger,
+        auditor=SqliteAuditor(database=database),
+        keys=SqliteKeys(database=database),
+        ping=database.ping,
+        migrate=database.migrate,
+        close=database.close,
+    )
+
+
+def _open_postgres(settings: Settings, clock: Clock) -> Store:
+    from tallystick.stores.postgres.audit import PostgresAuditor
+    from tallystick.stores.postgres.database import PostgresDatabase
+    from tallystick.stores.postgres.keys import PostgresKeyStore
+    from tallystick.stores.postgres.ledger import PostgresLedger
+
+    database = PostgresDatabase(
+        settings.database_url,
+        clock=clock,
+        pool_size_max=settings.database.pool_size_max,
+        connect_timeout_seconds=settings.database.connect_timeout_seconds,
+        statement_timeout_seconds=settings.database.statement_timeout_seconds,
+        **({} if settings.database.statement_cache else {"statement_cache_size": 0}),
+        auto_migrate=settings.database.auto_migrate,
+    )
+    ledger = PostgresLedger(database=database)
+    return Store(
+        kind="postgres",
+        ledger=ledger,
+        reader=ledger,
+        auditor=PostgresAuditor(database=database),
+        keys=PostgresKeyStore(database=database),
+        ping=database.ping,
+        migrate=database.migrate,
+        close=database.close,
+    )
+
+
+def sqlite_path(database_url: str) -> Path:
+    """Return the file that a `sqlite:///path` URL names."""
+    return Path(unquote(urlsplit(database_url).path.removeprefix("/") or "tallystick.db"))
+
+
+def load_snapshot(settings: Settings, *, now: datetime, environ: Mapping[str, str]) -> Snapshot:
+    """Resolve the model list: targets, credentials, prices. Raises ConfigError naming the entry that is wrong.
+
+    Credentials that an entry does not have are looked for in `environ`, under their usual names.
+    The price map is only loaded when an entry needs it: it takes longer than all the rest.
+    """
+    from_map = _PriceMapLoader(now)
+
+    def price_for(entry: ModelEntry, provider: str, model: str, deployment_id: str) -> PriceSheet | None:
+        return deployment_sheet(
+            deployment_id=deployment_id,
+            provider=provider,
+            model=model,
+            prices=entry.prices,
+            base_model=entry.base_model,
+            costs=settings.costs,
+            seed=from_map,
+        )
+
+    return build_snapshot(
+        settings.model_list,
+        price_for=price_for,
+        revision=0,
+        timeout_seconds=settings.upstream.timeout_seconds,
+        stream_idle_seconds=settings.upstream.stream_timeout_seconds or settings.upstream.timeout_seconds,
+        environment=environ,
+    )
+
+
+class _PriceMapLoader:
+    """Loads the price map at the first look-up."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def __call__(self, provider: str, model: str) -> PriceSheet | None:
+        from tallystick.pricing.price_map import resolve
+
+        return resolve(provider, model, now=self._now)
+
+
+class Services:
+    """Everything that runs in one worker process, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        snapshot: Snapshot,
+        master_key_hash: str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.metrics = metrics
+        self._snapshot = snapshot
+        self.ledger = LedgerService(
+            directory=settings.journal.directory,
+            store=store.ledger,
+            journal_limits=JournalLimits(
+                sync=settings.journal.sync,
+                bytes_max=settings.journal.bytes_max,
+                segment_bytes=settings.journal.segment_bytes,
+                policy=settings.journal.policy,
+            ),
+            committer_limits=CommitterLimits(
+                batch_events_max=settings.committer.batch_events_max,
+                batch_wait_seconds=settings.committer.batch_wait_seconds,
+                retry_seconds_min=settings.committer.retry_seconds_min,
+                retry_seconds_max=settings.committer.retry_seconds_max,
+            ),
+            drain_seconds=settings.server.drain_seconds,
+            clock=clock,
+            metrics=metrics,
+        )
+        self.authenticator = Authenticator(
+            store.keys,
+            master_key_hash=master_key_hash,
+            clock=clock,
+            metrics=metrics,
+            cache_max=settings.server.key_cache_max,
+        )
+        self.key_feed = KeyFeed(store.keys, self.authenticator, clock=clock, metrics=metrics)
+        self.transport = Transport(
+            connections_max=settings.upstream.connections_max,
+            connections_per_host_max=settings.upstream.connections_per_host_max,
+            keep_alive_seconds=settings.upstream.keepalive_seconds,
+            connect_timeout_seconds=settings.upstream.connect_timeout_seconds,
+        )
+        self._providers = build_providers(
+            self.transport,
+            new_id=lambda: new_event_id(clock.now()),
+            now_seconds=lambda: int(clock.now().timestamp()),
+        )
+        self._group = ServiceGroup((self.ledger, self.key_feed))
+        self._settler: Settler | None = None
+        self._was_connected = False
+
+    def snapshot(self) -> Snapshot:
+        """The control objects that are in force now."""
+        return self._snapshot
+
+    def model_groups(self) -> Mapping[str, object]:
+        return self._snapshot.model_groups
+
+    async def start(self) -> Pipeline:
+        """Start everything and return the pipeline for calls. Raises LedgerUnavailable when no journal can be had."""
+        await self._group.start()
+        self._settler = Settler(journal=self.ledger.journal, clock=self.clock, metrics=self.metrics)
+        return Pipeline(
+            snapshot=self.snapshot,
+            providers=self._providers,
+            attributor=Attributor(self.settings.attribution),
+            settler=self._settler,
+            stream_limits=StreamLimits(
+                on_client_disconnect=self.settings.stream.on_client_disconnect,
+                drain_seconds=self.settings.stream.drain_seconds,
+            ),
+            attempts_max=1 + self.settings.routing.num_retries,
+            draw=random.random,
+        )
+
+    async def stop(self) -> None:
+        """Commit what is left, close every connection."""
+        await self._group.stop()
+        await self.transport.aclose()
+        await self.store.close()
+
+    # What the health pages show
+
+    async def database_connected(self) -> bool:
+        """Whether the database answers now."""
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await self.store.ping()
+        except (StoreError, TimeoutError):
+            return False
+        self._was_connected = True
+        return True
+
+    def can_serve(self) -> bool:
+        """Whether calls with known keys are served: the journal takes calls, and keys could be read at least once."""
+        return self._was_connected and self.ledger.journal.has_room
+
+    def details(self) -> Mapping[str, object]:
+        """Services, journal and deployments, for the page `/health`."""
+        journal = self.ledger.journal
+        outcomes = self._settler.last_outcomes if self._settler else {}
+        healthy: list[dict[str, str]] = []
+        unhealthy: list[dict[str, str]] = []
+        for group in self._snapshot.model_groups.values():
+            for deployment in group:
+                endpoint = {
+                    "model": f"{deployment.target.provider}/{deployment.target.model}",
+                    "model_name": deployment.model_group,
+                    "model_id": deployment.deployment_id,
+                    "api_base": deployment.target.api_base,
+                }
+                failed = outcomes.get(deployment.deployment_id) == "failure"
+                (unhealthy if failed else healthy).append(endpoint)
+        return {
+            "status": "healthy" if self.can_serve() else "unhealthy",
+            "journal": {
+                "slot": journal.slot.name,
+                "producer_id": journal.producer_id,
+                "bytes": journal.size_bytes,
+                "events_pending": journal.pending_events,
+                "open_calls": journal.open_calls,
+            },
+            "services": [
+                {"name": health.name, "state": health.state, "restarts": health.restarts, "error": health.last_error}
+                for health in self._group.health()
+            ],
+            "healthy_endpoints": healthy,
+            "unhealthy_endpoints": unhealthy,
+            "healthy_count": len(healthy),
+            "unhealthy_count": len(unhealthy),
+        }
+
+    def render_metrics(self) -> bytes:
+        return self.metrics.render()

@@ -1,0 +1,153 @@
+"""The ledger as a service: this process's journal and committer, and the slots that other processes left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from tallystick.errors import LedgerUnavailable, StoreUnavailable
+from tallystick.ledger.committer import Committer, CommitterLimits
+from tallystick.ledger.journal import Journal, JournalLimits, open_journal, producers_to_ask
+from tallystick.ledger.slots import Slot, abandoned_slots, claim_slot
+from tallystick.ledger.store import LedgerStore
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.service import ServiceHealth, SupervisedLoop
+from tallystick.runtime.telemetry import Metrics
+
+log = structlog.get_logger()
+
+_WATERMARK_SECONDS = 2.0
+_ADOPTION_INTERVAL_SECONDS = 2.0
+
+
+class LedgerService:
+    """Holds one slot from `start` to `stop`; commits what is in it, and adopts slots whose process has died."""
+
+    name = "ledger"
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        store: LedgerStore,
+        journal_limits: JournalLimits,
+        committer_limits: CommitterLimits,
+        drain_seconds: float,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._directory = directory
+        self._store = store
+        self._journal_limits = journal_limits
+        self._committer_limits = committer_limits
+        self._drain_seconds = drain_seconds
+        self._clock = clock
+        self._metrics = metrics
+        self._journal: Journal | None = None
+        self._committer: Committer | None = None
+        self._committing: SupervisedLoop | None = None
+        self._adopting = SupervisedLoop("adopt_slots", self._adopt_for_ever, clock=clock, metrics=metrics)
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of this process. Only between `start` and `stop`."""
+        assert self._journal is not None, "the ledger service has not been started"
+        return self._journal
+
+    async def start(self) -> None:
+        """Take a slot, recover what is in it, begin to commit. Raises LedgerUnavailable when no slot can be had."""
+        self._journal = await self._open(claim_slot(self._directory))
+        self._committer = self._committer_of(self._journal)
+        self._committing = SupervisedLoop("committer", self._committer.run, clock=self._clock, metrics=self._metrics)
+        await self._committing.start()
+        await self._adopting.start()
+
+    async def stop(self) -> None:
+        """Commit what is left, within the limit, and free the slot; the rest stays for the next start."""
+        if self._journal is None or self._committer is None or self._committing is None:
+            return
+        await self._adopting.stop()
+        await self._committing.stop()
+        await self._finish(self._journal, self._committer)
+        self._journal = self._committer = self._committing = None
+
+    def health(self) -> ServiceHealth:
+        """The committer's health, which is what can go wrong for long."""
+        if self._committing is None:
+            return ServiceHealth(name=self.name, state="stopped")
+        committing = self._committing.health()
+        return ServiceHealth(
+            name=self.name, state=committing.state, restarts=committing.restarts, last_error=committing.last_error
+        )
+
+    async def adopt_abandoned_slots(self) -> int:
+        """Finish the work of processes that died without coming back; return the number of slots finished."""
+        finished = 0
+        slots = abandoned_slots(self._directory)
+        while slots:
+            slot = slots.pop()
+            if not await self._store_answers(slot):
+                for waiting in (slot, *slots):
+                    waiting.release()
+                return finished
+            journal = await self._open(slot)
+            finished += await self._finish(journal, self._committer_of(journal))
+            log.info("slot_adopted", slot=slot.name)
+        return finished
+
+    async def _adopt_for_ever(self) -> None:
+        while True:
+            await self.adopt_abandoned_slots()
+            await self._clock.sleep(_ADOPTION_INTERVAL_SECONDS)
+
+    async def _open(self, slot: Slot) -> Journal:
+        try:
+            return open_journal(
+                slot,
+                limits=self._journal_limits,
+                clock=self._clock,
+                metrics=self._metrics,
+                confirmed=await self._ask_watermarks(slot),
+            )
+        except BaseException:
+            slot.release()
+            raise
+
+    async def _finish(self, journal: Journal, committer: Committer) -> bool:
+        """Commit a journal to its end and close it; False when the store did not take everything in time."""
+        try:
+            journal.write_waiting_events()
+            async with asyncio.timeout(self._drain_seconds):
+                await committer.drain()
+        except (StoreUnavailable, LedgerUnavailable, TimeoutError) as error:
+            log.warning("journal_left", slot=journal.slot.name, events=journal.pending_events, reason=str(error))
+            return False
+        finally:
+            committer.close()
+            journal.close()
+        return True
+
+    async def _ask_watermarks(self, slot: Slot) -> dict[str, int]:
+        """Return what the store says of the slot's producer; nothing when it does not answer at once."""
+        confirmed = {}
+        for producer_id in producers_to_ask(slot):
+            try:
+                async with asyncio.timeout(_WATERMARK_SECONDS):
+                    confirmed[producer_id] = await self._store.watermark(producer_id)
+            except (StoreUnavailable, TimeoutError) as error:
+                log.warning("watermark_unknown", slot=slot.name, reason=str(error))
+        return confirmed
+
+    async def _store_answers(self, slot: Slot) -> bool:
+        return not producers_to_ask(slot) or bool(await self._ask_watermarks(slot))
+
+    def _committer_of(self, journal: Journal) -> Committer:
+        return Committer(
+            journal=journal,
+            store=self._store,
+            limits=self._committer_limits,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
