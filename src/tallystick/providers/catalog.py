@@ -35,6 +35,14 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """Whether streams are asked for usage; False where the option is refused and usage comes unasked."""
 
 
+class InvalidTarget(ValueError):
+    """A deployment can't be called as it is configured; `field` is the parameter to mend."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
 _OWN_SERVER = Family(key_required=False)
 FAMILIES: Mapping[str, Family] = {
     "openai": Family(
@@ -79,24 +87,25 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 _OPENAI_NAME = re.compile(r"(?:gpt-|chatgpt-|o\d|text-embedding-|davinci-|babbage-|ft:|codex-)")
+_FIELD_OF_HEADER = {"authorization": "api_key", "api-key": "api_key", "openai-organization": "organization"}
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
 def split_model(provider_model: str, *, has_api_base: bool = False) -> tuple[str, str]:
     """Split `provider/name` at the first slash. A bare name that OpenAI uses, or one with an api_base, is `openai`.
 
-    Raises ValueError that lists the providers.
+    Raises InvalidTarget that lists the providers.
     """
     provider, slash, name = provider_model.partition("/")
     if slash and provider in FAMILIES:
         if not name:
-            raise ValueError(f"'{provider_model}' names no model: write {provider}/<model>")
+            raise InvalidTarget("model", f"'{provider_model}' names no model: write {provider}/<model>")
         return provider, name
     if not slash and (has_api_base or _OPENAI_NAME.match(provider_model)):
         return "openai", provider_model
     known = ", ".join(sorted(FAMILIES))
     what = f"'{provider}' is not a provider" if slash else f"'{provider_model}' has no provider"
-    raise ValueError(f"{what}: write <provider>/<model> with one of {known}")
+    raise InvalidTarget("model", f"{what}: write <provider>/<model> with one of {known}")
 
 
 def build_target(
@@ -114,7 +123,7 @@ def build_target(
 ) -> Target:
     """Resolve one deployment. Key and base may come from `environment` under the provider's usual names.
 
-    Raises ValueError that says what would be right.
+    Raises InvalidTarget that says what would be right.
     """
     provider, model = split_model(provider_model, has_api_base=bool(api_base))
     family = FAMILIES[provider]
@@ -134,7 +143,9 @@ def build_target(
     key = (api_key or _first(given, family.key_environment)).strip()
     own_base = api_base or _first(given, family.base_environment)
     if not key and family.key_required and not own_base:
-        raise ValueError(f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment")
+        raise InvalidTarget(
+            "api_key", f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
+        )
     base = _base_of(provider, own_base or family.api_base)
     path_style, query = "openai", ""
     if provider == "azure" and not base.endswith("/openai/v1"):
@@ -164,11 +175,14 @@ def _base_of(provider: str, api_base: str) -> str:
     if not api_base:
         names = FAMILIES[provider].base_environment
         environment = f", or {names[0]} in the environment" if names else ""
-        raise ValueError(f"{provider} has no default address: set api_base to its base URL{environment}")
+        raise InvalidTarget("api_base", f"{provider} has no default address: set api_base to its base URL{environment}")
     base = api_base.strip().rstrip("/")
-    parts = urlsplit(base)
+    try:
+        parts = urlsplit(base)
+    except ValueError as error:
+        raise InvalidTarget("api_base", f"api_base is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("api_base must be a base URL such as https://host/v1, without a query")
+        raise InvalidTarget("api_base", "api_base must be a base URL such as https://host/v1, without a query")
     for endpoint in ("/chat/completions", "/completions", "/embeddings"):
         base = base.removesuffix(endpoint)
     if provider == "ollama" and not parts.path.strip("/"):
@@ -187,7 +201,10 @@ def _headers(provider: str, key: str, organization: str | None, extra_headers: M
     headers.update({name.lower(): value for name, value in extra_headers.items()})
     for name, value in headers.items():
         if not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the value of the header '{name}' has characters that HTTP does not allow")
+            raise InvalidTarget(
+                _FIELD_OF_HEADER.get(name, "extra_headers"),
+                f"the value of the header '{name}' has characters that HTTP does not allow",
+            )
     return headers
 
 
