@@ -203,7 +203,7 @@ class MemoryStore:
 
 def _place(cursor: str) -> tuple[int, int]:
     position, _, seq = cursor.partition(":")
-    if not (position.isdecimal() and seq.isdecimal()):
+    if not (cursor.isascii() and position.isdecimal() and seq.isdecimal()):
         raise BadRequest(f"{cursor[:64]!r} is not a cursor; use the `next` of an earlier answer.", param="after")
     return int(position), int(seq)
 

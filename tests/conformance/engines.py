@@ -1,0 +1,103 @@
+"""How each engine is opened, empty. A new engine is one function and one line of `ENGINES`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import apsw
+import asyncpg
+
+from conformance.kit import LASTING, MENDABLE, Engine, falsify_memory
+from tallystick.stores.postgres.audit import PostgresAuditor
+from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.keys import PostgresKeyStore
+from tallystick.stores.postgres.ledger import PostgresLedger
+from tallystick.stores.sqlite import SqliteAuditor, SqliteDatabase, SqliteKeys, SqliteLedger
+from tallystick.testing import FakeClock, MemoryStore
+
+# Where an engine may live: an empty directory for a file, the URL of an empty database for a server.
+Place = str
+
+
+@asynccontextmanager
+async def open_memory(place: Place) -> AsyncIterator[Engine]:
+    clock = FakeClock()
+    store = MemoryStore(clock=clock)
+
+    async def tamper(name: str) -> None:
+        falsify_memory(store, name)
+
+    yield Engine(
+        ledger=store,
+        peer=store,
+        reader=store,
+        auditor=store,
+        keys=store,
+        peer_keys=store,
+        clock=clock,
+        tamper=tamper,
+    )
+
+
+@asynccontextmanager
+async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
+    clock = FakeClock()
+    path = Path(place) / "ledger.db"
+    database = SqliteDatabase(path, clock=clock)
+    other = SqliteDatabase(path, clock=clock)
+
+    async def tamper(name: str) -> None:
+        connection = apsw.Connection(str(path))
+        connection.execute((MENDABLE | LASTING)[name])
+        connection.close()
+
+    try:
+        yield Engine(
+            ledger=SqliteLedger(database=database),
+            peer=SqliteLedger(database=other),
+            reader=SqliteLedger(database=database),
+            auditor=SqliteAuditor(database=database),
+            keys=SqliteKeys(database=database),
+            peer_keys=SqliteKeys(database=other),
+            clock=clock,
+            tamper=tamper,
+        )
+    finally:
+        await other.close()
+        await database.close()
+
+
+@asynccontextmanager
+async def open_postgres(place: Place) -> AsyncIterator[Engine]:
+    clock = FakeClock()
+    database = PostgresDatabase(place, clock=clock)
+    other = PostgresDatabase(place, clock=clock)
+
+    async def tamper(name: str) -> None:
+        connection = await asyncpg.connect(place)
+        await connection.execute((MENDABLE | LASTING)[name])
+        await connection.close()
+
+    try:
+        yield Engine(
+            ledger=PostgresLedger(database=database),
+            peer=PostgresLedger(database=other),
+            reader=PostgresLedger(database=database),
+            auditor=PostgresAuditor(database=database),
+            keys=PostgresKeyStore(database=database),
+            peer_keys=PostgresKeyStore(database=other),
+            clock=clock,
+            tamper=tamper,
+        )
+    finally:
+        await other.close()
+        await database.close()
+
+
+ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
+    "memory": open_memory,
+    "sqlite": open_sqlite,
+    "postgres": open_postgres,
+}
