@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from multidict import CIMultiDict
-from yarl import URL
-
 from tallystick.errors import UpstreamGarbled, UpstreamRefused
 from tallystick.providers.base import Answer, Target
-from tallystick.providers.transport import Transport, prepare_headers
+from tallystick.providers.transport import Destination, Transport
 from tallystick.wire.openai_request import Endpoint, OpenAIRequest
 
 _ROUTES_MAX = 4096
@@ -24,16 +21,14 @@ class OpenAICompatible:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         # By identity, with the target itself, so that it lives as long as its id is used here.
-        self._routes: dict[tuple[int, Endpoint], tuple[Target, URL, CIMultiDict[str]]] = {}
+        self._routes: dict[tuple[int, Endpoint], tuple[Target, Destination]] = {}
 
     async def send(self, request: OpenAIRequest, target: Target) -> Answer:
         """Call the upstream; see Provider.send."""
         route = self._routes.get((id(target), request.endpoint)) or self._add_route(target, request.endpoint)
-        _, url, headers = route
         answer = await self._transport.send(
             "POST",
-            url,
-            headers,
+            route[1],
             request.upstream_body(model=target.model, ask_usage=target.options.get(ASK_USAGE) is not False),
             timeout_seconds=target.timeout_seconds,
             stream=request.stream,
@@ -53,10 +48,10 @@ class OpenAICompatible:
             chunks=answer.chunks,
         )
 
-    def _add_route(self, target: Target, endpoint: Endpoint) -> tuple[Target, URL, CIMultiDict[str]]:
+    def _add_route(self, target: Target, endpoint: Endpoint) -> tuple[Target, Destination]:
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()  # Targets of old snapshots; those in use come back at their next call.
-        route = (target, URL(endpoint_url(target, endpoint), encoded=True), prepare_headers(target.headers))
+        route = (target, Destination(endpoint_url(target, endpoint), target.headers))
         self._routes[id(target), endpoint] = route
         return route
 

@@ -36,6 +36,25 @@ class RawAnswer:
         self.chunks = chunks
 
 
+class Destination:
+    """A URL and the headers of every request to it, prepared once."""
+
+    __slots__ = ("headers", "url")
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self.url = URL(url, encoded=True)
+        # With those that would else be added to each request.
+        self.headers = CIMultiDict(
+            {
+                "accept": "*/*",
+                "accept-encoding": "identity",
+                "content-type": "application/json",
+                "user-agent": "tallystick",
+            }
+        )
+        self.headers.update(headers)
+
+
 class Transport:
     """Connections to all upstreams, kept alive and counted. Opens on the first request; close it when done."""
 
@@ -58,8 +77,7 @@ class Transport:
     async def send(
         self,
         method: str,
-        url: URL,
-        headers: CIMultiDict[str],
+        destination: Destination,
         body: bytes,
         *,
         timeout_seconds: float,
@@ -72,12 +90,13 @@ class Transport:
         UpstreamTimeout, and UpstreamGarbled when an answer broke off, is too large or is no HTTP.
         """
         session = self._session or self._open()
+        url = destination.url
         response: aiohttp.ClientResponse | None = None
         try:
             response = await session.request(
                 method,
                 url,
-                headers=headers,
+                headers=destination.headers,
                 data=body if len(body) < _WHOLE_BODY_BYTES_MAX else io.BytesIO(body),
                 allow_redirects=False,
                 timeout=_timeout(timeout_seconds, self._connect_timeout_seconds, stream),
@@ -137,20 +156,6 @@ class Transport:
         if response.status >= 400:
             return bytes(parts[:limit])
         raise UpstreamGarbled(f"The upstream's answer is larger than {limit} bytes.")
-
-
-def prepare_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    """Return headers ready for `send`, with those that would else be added to each request."""
-    prepared = CIMultiDict(
-        {
-            "accept": "*/*",
-            "accept-encoding": "identity",
-            "content-type": "application/json",
-            "user-agent": "tallystick",
-        }
-    )
-    prepared.update(headers)
-    return prepared
 
 
 class _Chunks:

@@ -11,14 +11,8 @@ import re
 
 import msgspec
 
-from tallystick.wire.openai_usage import (
-    ReportedError,
-    ReportedUsage,
-    XGroq,
-    normalize_usage,
-    read_error,
-    reported_cost_nano_usd,
-)
+from tallystick.wire.openai_chunk import StreamChunk, characters_of, read_chunk
+from tallystick.wire.openai_usage import ReportedError, normalize_usage, read_error, reported_cost_nano_usd
 from tallystick.wire.usage import Usage
 
 HELD_BYTES_MAX = 64 * 1024
@@ -172,9 +166,7 @@ class StreamScanner:
             self.unscanned_events += 1
             return _PASS
         try:
-            chunk = _CHUNK.decode(data)
-        except msgspec.ValidationError:
-            chunk = _odd_chunk(data)
+            chunk = read_chunk(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.garbled_events += 1
             return _PASS
@@ -184,7 +176,7 @@ class StreamScanner:
             self.model = chunk.model
         if chunk.choices:
             for choice in chunk.choices:
-                self.output_characters += _characters_of(choice)
+                self.output_characters += characters_of(choice)
         if chunk.error:
             self.error = read_error(bytes(chunk.error)) or self.error
         if chunk.usage is None and chunk.x_groq is None:
@@ -193,7 +185,7 @@ class StreamScanner:
         only_usage = chunk.usage is not None and chunk.choices is not None and not chunk.choices and not chunk.error
         return _HIDE if only_usage and self._hide_usage and size <= HELD_BYTES_MAX else _PASS
 
-    def _read_usage(self, chunk: _Chunk) -> None:
+    def _read_usage(self, chunk: StreamChunk) -> None:
         reported = chunk.usage
         if reported is None:
             if chunk.x_groq is None or chunk.x_groq.usage is None:
@@ -245,93 +237,6 @@ class StreamScanner:
         else:
             self._scan(bytes(self._long))
         self._long = None
-
-
-class _Function(msgspec.Struct, gc=False):
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct, gc=False):
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    content: str | list[msgspec.Raw] | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    function_call: _Function | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
-    text: str | None = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
-    choices: list[_Choice] | None = None
-    usage: ReportedUsage | None = None
-    x_groq: XGroq | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-class _OddChunk(msgspec.Struct, gc=False):
-    """The fields that matter most, read one by one, for a chunk that has an unexpected type somewhere."""
-
-    id: object = None
-    model: object = None
-    choices: list[msgspec.Raw] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_CHUNK = msgspec.json.Decoder(_Chunk, strict=False)
-_ODD_CHUNK = msgspec.json.Decoder(_OddChunk)
-_USAGE = msgspec.json.Decoder(ReportedUsage | None, strict=False)
-
-
-def _odd_chunk(data: bytes) -> _Chunk:
-    try:
-        odd = _ODD_CHUNK.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
-        return _Chunk()
-    chunk = _Chunk(error=odd.error)
-    chunk.id = odd.id if isinstance(odd.id, str) else None
-    chunk.model = odd.model if isinstance(odd.model, str) else None
-    if odd.choices is not None:
-        # Their text can't be read by its field, so all of it counts.
-        chunk.choices = [_Choice(text=bytes(choice).decode(errors="replace")) for choice in odd.choices]
-    if odd.usage:
-        try:
-            chunk.usage = _USAGE.decode(odd.usage)
-        except msgspec.MsgspecError:
-            chunk.usage = None
-    return chunk
-
-
-def _characters_of(choice: _Choice) -> int:
-    count = len(choice.text) if choice.text else 0
-    delta = choice.delta
-    if delta is None:
-        return count
-    content = delta.content
-    if content:
-        count += len(content) if isinstance(content, str) else sum(len(bytes(part)) for part in content)
-    thought = delta.reasoning or delta.reasoning_content  # The same text under two names.
-    if thought:
-        count += len(thought)
-    if delta.refusal:
-        count += len(delta.refusal)
-    if delta.tool_calls:
-        for call in delta.tool_calls:
-            if call.function is not None and call.function.arguments:
-                count += len(call.function.arguments)
-    if delta.function_call is not None and delta.function_call.arguments:
-        count += len(delta.function_call.arguments)
-    return count
 
 
 def _after_blank_line(buffer: bytes | bytearray, start: int) -> int:

@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict
-from yarl import URL
 
 from tallystick.errors import UpstreamGarbled, UpstreamRefused
 from tallystick.providers.catalog import build_target
 from tallystick.providers.openai_compatible import OpenAICompatible
-from tallystick.providers.transport import RawAnswer
+from tallystick.providers.transport import Destination, RawAnswer
 from tallystick.wire.openai_request import OpenAIRequest, parse_request
 
 
@@ -20,10 +18,10 @@ class OneAnswer:
 
     def __init__(self, status: int = 200, body: bytes = b"{}", headers: Mapping[str, str] | None = None) -> None:
         self.answer = RawAnswer(status=status, headers=headers or {}, body=body, chunks=None)
-        self.sent: list[tuple[str, URL, CIMultiDict[str], dict[str, Any], dict[str, Any]]] = []
+        self.sent: list[tuple[str, Destination, dict[str, Any], dict[str, Any]]] = []
 
-    async def send(self, method: str, url: URL, headers: CIMultiDict[str], body: bytes, **options: Any) -> RawAnswer:
-        self.sent.append((method, url, headers, json.loads(body), options))
+    async def send(self, method: str, to: Destination, body: bytes, **options: Any) -> RawAnswer:
+        self.sent.append((method, to, json.loads(body), options))
         return self.answer
 
 
@@ -39,9 +37,9 @@ async def test_a_call() -> None:
     answer = await provider.send(request(stream=True, tags=["t"]), target)
     assert (answer.status, answer.body, answer.content_type) == (200, b'{"id":1}', "application/json")
     assert answer.headers["x-id"] == "1"
-    method, url, headers, body, options = transport.sent[0]
-    assert (method, str(url)) == ("POST", "https://api.openai.com/v1/chat/completions")
-    assert headers["Authorization"] == "Bearer k"
+    method, to, body, options = transport.sent[0]
+    assert (method, str(to.url)) == ("POST", "https://api.openai.com/v1/chat/completions")
+    assert to.headers["Authorization"] == "Bearer k"
     assert (body["model"], body["stream_options"], "tags" in body) == ("gpt-4o", {"include_usage": True}, False)
     assert options == {"timeout_seconds": 5, "stream": True, "stream_idle_seconds": 7}
 
@@ -50,7 +48,7 @@ async def test_usage_is_not_asked_where_the_option_is_refused() -> None:
     transport = OneAnswer()
     provider = OpenAICompatible(transport)  # type: ignore[arg-type]
     await provider.send(request(stream=True), build_target("mistral/m", api_key="k"))
-    assert "stream_options" not in transport.sent[0][3]
+    assert "stream_options" not in transport.sent[0][2]
 
 
 async def test_every_endpoint_and_target_has_its_own_route() -> None:
@@ -61,7 +59,7 @@ async def test_every_endpoint_and_target_has_its_own_route() -> None:
     embed = parse_request("embeddings", b'{"model":"m","input":"x"}')
     for asked, at in ((request(), target), (embed, target), (request(), other), (request(), target)):
         await provider.send(asked, at)
-    assert [(str(url), headers["authorization"]) for _, url, headers, _, _ in transport.sent] == [
+    assert [(str(to.url), to.headers["authorization"]) for _, to, _, _ in transport.sent] == [
         ("https://api.openai.com/v1/chat/completions", "Bearer k"),
         ("https://api.openai.com/v1/embeddings", "Bearer k"),
         ("http://h/v1/chat/completions", "Bearer k2"),

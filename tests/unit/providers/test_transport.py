@@ -8,18 +8,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from yarl import URL
 
 from tallystick.errors import UpstreamError, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
-from tallystick.providers.transport import ERROR_BYTES_MAX, RawAnswer, Transport, prepare_headers
+from tallystick.providers.transport import ERROR_BYTES_MAX, Destination, RawAnswer, Transport
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SECRET = "sk-never-show-this"
-HEADERS = prepare_headers({"authorization": f"Bearer {SECRET}"})
+HEADERS = {"authorization": f"Bearer {SECRET}"}
 
 
 @asynccontextmanager
-async def upstream(script: Script) -> AsyncIterator[URL]:
+async def upstream(script: Script) -> AsyncIterator[Destination]:
     """Serve each connection with the script, which sees one request's head and body first."""
     running: set[asyncio.Task[None]] = set()
 
@@ -38,7 +37,7 @@ async def upstream(script: Script) -> AsyncIterator[URL]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
-        yield URL(f"http://127.0.0.1:{port}/v1/chat/completions?api-key={SECRET}", encoded=True)
+        yield Destination(f"http://127.0.0.1:{port}/v1/chat/completions?api-key={SECRET}", HEADERS)
     finally:
         server.close()
         for task in list(running):
@@ -96,9 +95,9 @@ async def transport() -> AsyncIterator[Transport]:
     await transport.aclose()
 
 
-async def send(transport: Transport, url: URL, body: bytes = b"{}", **options: object) -> RawAnswer:
+async def send(transport: Transport, destination: Destination, body: bytes = b"{}", **options: object) -> RawAnswer:
     arguments = {"timeout_seconds": 30.0} | options
-    return await transport.send("POST", url, HEADERS, body, **arguments)  # type: ignore[arg-type]
+    return await transport.send("POST", destination, body, **arguments)  # type: ignore[arg-type]
 
 
 async def read(answer: RawAnswer) -> bytes:
@@ -107,8 +106,8 @@ async def read(answer: RawAnswer) -> bytes:
 
 
 async def test_a_plain_answer(transport: Transport) -> None:
-    async with upstream(answering(plain(b'{"id": 1}', more="X-Request-Id: r\r\n"))) as url:
-        answer = await send(transport, url)
+    async with upstream(answering(plain(b'{"id": 1}', more="X-Request-Id: r\r\n"))) as destination:
+        answer = await send(transport, destination)
         assert (answer.status, answer.body, answer.chunks) == (200, b'{"id": 1}', None)
         assert (answer.content_type, answer.headers["x-request-id"]) == ("application/json", "r")
 
@@ -122,9 +121,9 @@ async def test_the_request_is_what_was_asked_for(transport: Transport) -> None:
             writer.write(plain(b"{}", more="Set-Cookie: a=b\r\n"))
 
     large = b'{"x":"' + b"y" * 3_000_000 + b'"}'
-    async with upstream(script) as url:
-        await send(transport, url, b'{"a":1}')
-        await send(transport, url, large)
+    async with upstream(script) as destination:
+        await send(transport, destination, b'{"a":1}')
+        await send(transport, destination, large)
     head = seen[0][0].lower()
     assert head.startswith(b"post /v1/chat/completions?api-key=")
     assert b"accept-encoding: identity\r\n" in head
@@ -143,55 +142,55 @@ async def test_connections_are_kept(transport: Transport) -> None:
         connections += 1
         await answer(reader, writer)
 
-    async with upstream(script) as url:
+    async with upstream(script) as destination:
         for _ in range(3):
-            await send(transport, url)
+            await send(transport, destination)
     assert connections == 1
 
 
 async def test_a_stream_passes_its_bytes(transport: Transport) -> None:
-    async with upstream(answering(chunked(b"data: 1\n\n", b"data: 2\n\n", b"x" * 300_000))) as url:
+    async with upstream(answering(chunked(b"data: 1\n\n", b"data: 2\n\n", b"x" * 300_000))) as destination:
         for _ in range(2):
-            answer = await send(transport, url, stream=True)
+            answer = await send(transport, destination, stream=True)
             assert (answer.status, answer.body) == (200, b"")
             assert await read(answer) == b"data: 1\n\ndata: 2\n\n" + b"x" * 300_000
 
 
 async def test_an_empty_stream(transport: Transport) -> None:
-    async with upstream(answering(chunked())) as url:
-        assert await read(await send(transport, url, stream=True)) == b""
+    async with upstream(answering(chunked())) as destination:
+        assert await read(await send(transport, destination, stream=True)) == b""
 
 
 async def test_a_json_answer_to_a_stream_request_is_plain(transport: Transport) -> None:
-    async with upstream(answering(plain(b'{"id": 1}'))) as url:
-        answer = await send(transport, url, stream=True)
+    async with upstream(answering(plain(b'{"id": 1}'))) as destination:
+        answer = await send(transport, destination, stream=True)
         assert (answer.body, answer.chunks) == (b'{"id": 1}', None)
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "500 Internal Server Error", "302 Found"])
 async def test_error_statuses_keep_their_body(transport: Transport, status: str, stream: bool) -> None:
-    async with upstream(answering(plain(b"no", status, "text/plain"))) as url:
-        answer = await send(transport, url, stream=stream)
+    async with upstream(answering(plain(b"no", status, "text/plain"))) as destination:
+        answer = await send(transport, destination, stream=stream)
         body = answer.body or await read(answer)
         assert (answer.status, body) == (int(status[:3]), b"no")
 
 
 async def test_an_errors_body_is_cut(transport: Transport) -> None:
-    async with upstream(answering(plain(b"x" * (ERROR_BYTES_MAX + 500_000), "500 No"))) as url:
-        assert (await send(transport, url)).body == b"x" * ERROR_BYTES_MAX
+    async with upstream(answering(plain(b"x" * (ERROR_BYTES_MAX + 500_000), "500 No"))) as destination:
+        assert (await send(transport, destination)).body == b"x" * ERROR_BYTES_MAX
 
 
 async def test_a_compressed_answer_is_understood(transport: Transport) -> None:
     raw = plain(gzip.compress(b'{"id": 1}'), more="Content-Encoding: gzip\r\n")
-    async with upstream(answering(raw)) as url:
-        assert (await send(transport, url)).body == b'{"id": 1}'
+    async with upstream(answering(raw)) as destination:
+        assert (await send(transport, destination)).body == b'{"id": 1}'
 
 
 async def fails(transport: Transport, script: Script, **options: object) -> UpstreamError:
-    async with upstream(script) as url:
+    async with upstream(script) as destination:
         with pytest.raises(UpstreamError) as caught:
-            await read(await send(transport, url, **options))
+            await read(await send(transport, destination, **options))
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is not None or isinstance(caught.value, UpstreamGarbled)
     return caught.value
@@ -225,8 +224,8 @@ async def test_a_stream_may_be_long_but_not_idle(transport: Transport) -> None:
         writer.write(b"9\r\ndata: 2\n\n\r\n")
         await reader.read()
 
-    async with upstream(script) as url:
-        answer = await send(transport, url, stream=True, timeout_seconds=0.3, stream_idle_seconds=0.8)
+    async with upstream(script) as destination:
+        answer = await send(transport, destination, stream=True, timeout_seconds=0.3, stream_idle_seconds=0.8)
         assert answer.chunks is not None
         chunks = aiter(answer.chunks)
         assert await anext(chunks) == b"data: 1\n\n"
@@ -239,16 +238,16 @@ async def test_a_stream_may_be_long_but_not_idle(transport: Transport) -> None:
 
 
 async def test_refused(transport: Transport) -> None:
-    async with upstream(answering(b"")) as url:
+    async with upstream(answering(b"")) as destination:
         pass
     with pytest.raises(UpstreamUnreachable) as caught:
-        await send(transport, url)
+        await send(transport, destination)
     assert SECRET not in str(caught.value)
 
 
 async def test_an_unknown_host(transport: Transport) -> None:
     with pytest.raises(UpstreamUnreachable):
-        await send(transport, URL("http://no-such-host.invalid/v1"))
+        await send(transport, Destination("http://no-such-host.invalid/v1", {}))
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -277,10 +276,10 @@ async def test_a_kept_connection_that_dies_is_not_used_twice_for_one_request(tra
         await read_request(reader)
         requests += 1
 
-    async with upstream(script) as url:
-        await send(transport, url)
+    async with upstream(script) as destination:
+        await send(transport, destination)
         with pytest.raises(UpstreamUnreachable):
-            await send(transport, url)
+            await send(transport, destination)
     assert requests == 2
 
 
@@ -317,8 +316,8 @@ async def test_leaving_a_stream_closes_its_connection(transport: Transport) -> N
         await reader.read()
         closed.set()
 
-    async with upstream(script) as url:
-        answer = await send(transport, url, stream=True)
+    async with upstream(script) as destination:
+        answer = await send(transport, destination, stream=True)
         assert answer.chunks is not None
         await answer.chunks.aclose()
         await answer.chunks.aclose()
@@ -334,8 +333,8 @@ async def test_a_cancelled_call_closes_its_connection(transport: Transport) -> N
         await reader.read()
         closed.set()
 
-    async with upstream(script) as url:
-        call = asyncio.ensure_future(send(transport, url))
+    async with upstream(script) as destination:
+        call = asyncio.ensure_future(send(transport, destination))
         await asked.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -345,10 +344,10 @@ async def test_a_cancelled_call_closes_its_connection(transport: Transport) -> N
 
 async def test_waiting_for_a_connection_is_bounded() -> None:
     transport = Transport(connections_per_host_max=1)
-    async with upstream(then(chunked(b"data: 1\n\n", end=False), hang=True)) as url:
-        answer = await send(transport, url, stream=True)
+    async with upstream(then(chunked(b"data: 1\n\n", end=False), hang=True)) as destination:
+        answer = await send(transport, destination, stream=True)
         with pytest.raises(UpstreamUnreachable, match="no connection in time"):
-            await send(transport, url, stream=True, timeout_seconds=0.05)
+            await send(transport, destination, stream=True, timeout_seconds=0.05)
         assert answer.chunks is not None
         await answer.chunks.aclose()
         await transport.aclose()
