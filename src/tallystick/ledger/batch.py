@@ -169,13 +169,21 @@ class Folding:
             for tag in dict.fromkeys(event.tags):
                 _add(entity_days, (day, "tag", tag, group, model, provider, endpoint), counters)
 
+    def daily(self) -> dict[CubeKey, Counters]:
+        """Return what was added, by cube row."""
+        return _in_key_order(self._cube)
+
+    def daily_entities(self) -> dict[EntityDayKey, Counters]:
+        """Return what was added, by day of end user and tag."""
+        return _in_key_order(self._entity_days)
+
+    def totals(self) -> dict[TotalKey, Counters]:
+        """Return what was added, by entity."""
+        return _in_key_order(_totals(self._cube, self._entity_days))
+
     def deltas(self) -> Deltas:
-        """Return the sums of all that was added."""
-        return Deltas(
-            daily=_in_key_order(self._cube),
-            daily_entities=_in_key_order(self._entity_days),
-            totals=_in_key_order(_totals(self._cube, self._entity_days)),
-        )
+        """Return all of it."""
+        return Deltas(daily=self.daily(), daily_entities=self.daily_entities(), totals=self.totals())
 
 
 def _totals(cube: dict[CubeKey, Counters], entity_days: dict[EntityDayKey, Counters]) -> dict[TotalKey, Counters]:

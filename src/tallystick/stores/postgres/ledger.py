@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import date
-
-import msgspec
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, date
+from typing import Any, TypeVar
 
 from tallystick.errors import StoreUnavailable
-from tallystick.ledger.batch import Batch
+from tallystick.ledger.batch import Batch, Counters
 from tallystick.ledger.store import CommittedEvent, EventFilter, EventPage, GroupBy, SumRow
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.encoding import columns_of, fold_in_slices, records_in_slices
 from tallystick.stores.postgres.errors import encoding
 from tallystick.stores.postgres.feed import EventFeed
 from tallystick.stores.postgres.partitions import EventPartitions
-from tallystick.stores.postgres.preparation import PreparedBatch, in_slices, prepare
 from tallystick.stores.postgres.rows import EVENT_COLUMNS
 from tallystick.stores.postgres.sums import SumReports
+
+ResultT = TypeVar("ResultT")
 
 
 class PostgresLedger:
@@ -28,7 +31,6 @@ class PostgresLedger:
         self._partitions = EventPartitions(database=database)
         self._feed = EventFeed(database=database)
         self._sums = SumReports(database=database)
-        self._producer_numbers: dict[str, int] = {}
 
     async def watermark(self, producer_id: str) -> int:
         """Return the highest committed number of a producer, 0 for one never seen."""
@@ -42,7 +44,6 @@ class PostgresLedger:
         except StoreUnavailable:
             # What we know about the database may be about another one when it comes back.
             self._partitions.forget()
-            self._producer_numbers.clear()
             raise
 
     async def events_after(self, cursor: str, *, limit: int, where: EventFilter) -> EventPage:
@@ -68,73 +69,71 @@ class PostgresLedger:
         return await self._sums.daily(group_by=group_by, first=first, last=last, limit=limit, key_hash=key_hash)
 
     async def _commit(self, batch: Batch) -> int:
-        producer_no = await self._producer_number(batch.producer_id)
-        while True:
-            # All that takes time without the database is done before the locks, on the assumption that the batch
-            # continues the watermark. When it overlaps instead, which is rare, the part above is prepared anew.
-            with encoding():
-                prepared = await prepare(batch, producer_no=producer_no)
-            await self._partitions.ensure(prepared.days)
-            outcome = await self._try_commit(prepared)
-            if isinstance(outcome, int):
-                return outcome
-            batch, producer_no = outcome.rest, outcome.producer_no
-            self._producer_numbers[batch.producer_id] = producer_no
-
-    async def _try_commit(self, prepared: PreparedBatch) -> int | _Overlap:
-        """Write a prepared batch if it continues the watermark; else say what to do instead."""
-        batch = prepared.batch
+        with encoding():
+            days = {event.started_at.astimezone(UTC).date() for event in batch.events}
+        await self._partitions.ensure(days)
         async with self._database.transaction() as connection:
             producer_no, watermark = await self._lock_producer(connection, batch.producer_id)
             rest = batch.above(watermark)
             if rest is None or rest.first_seq > watermark + 1:
                 return watermark
-            if rest is not batch or producer_no != prepared.producer_no:
-                return _Overlap(rest=rest, producer_no=producer_no)
-            await self._write(connection, prepared, watermark)
-            return batch.last_seq
+            await self._write(connection, rest, producer_no)
+            return rest.last_seq
 
-    async def _write(self, connection: Connection, prepared: PreparedBatch, watermark: int) -> None:
-        """Write everything that belongs to the batch, tables in this order for every committer."""
-        batch, queries, now = prepared.batch, self._queries, self._database.clock.now()
-        await self._write_events(connection, prepared)
-        await self._write_dead_letters(connection, prepared)
-        for name, columns in (
-            ("add_daily_entity_spend", prepared.daily_entities),
-            ("add_daily_spend", prepared.daily),
-            ("add_totals", prepared.totals),
-        ):
-            if columns:
-                await connection.execute(queries[name], *columns)
+    async def _write(self, connection: Connection, batch: Batch, producer_no: int) -> None:
+        """Write everything that belongs to the batch, tables in this order for every committer.
+
+        Until the first sum is written only this producer's row is locked, which nobody else needs. So what a statement
+        needs is computed while the database works on the one before it.
+        """
+        queries = self._queries
+        folding = await _meanwhile(self._write_events(connection, batch, producer_no), fold_in_slices(batch))
+        entities = await _meanwhile(
+            self._write_dead_letters(connection, batch, producer_no), columns_of(folding.daily_entities())
+        )
+        daily = await _meanwhile(
+            self._add(connection, queries["add_daily_entity_spend"], entities), _columns_later(folding.daily)
+        )
+        totals = await _meanwhile(
+            self._add(connection, queries["add_daily_spend"], daily), _columns_later(folding.totals)
+        )
+        await self._add(connection, queries["add_totals"], totals)
+        await self._advance(connection, batch, producer_no)
+
+    async def _write_events(self, connection: Connection, batch: Batch, producer_no: int) -> None:
+        if batch.events:
+            with encoding():
+                await connection.copy_records_to_table(
+                    "spend_events", records=records_in_slices(batch, producer_no=producer_no), columns=EVENT_COLUMNS
+                )
+
+    async def _add(self, connection: Connection, statement: str, columns: list[str]) -> None:
+        if columns:
+            await connection.execute(statement, *columns)
+
+    async def _advance(self, connection: Connection, batch: Batch, producer_no: int) -> None:
         times = [event.started_at for event in batch.events]
         position = await connection.fetchval(
-            queries["advance_watermark"],
-            prepared.producer_no,
-            watermark,
+            self._queries["advance_watermark"],
+            producer_no,
+            batch.first_seq - 1,
             batch.first_seq,
             batch.last_seq,
             len(batch.events),
             len(batch.dead_letters),
-            prepared.cost_nano_usd,
+            sum(event.cost_nano_usd for event in batch.events),
             min(times, default=None),
             max(times, default=None),
-            now,
+            self._database.clock.now(),
         )
         assert position is not None, "the producer's row is locked, so its watermark is what we read"
 
-    async def _write_events(self, connection: Connection, prepared: PreparedBatch) -> None:
-        if prepared.records:
-            with encoding():
-                await connection.copy_records_to_table(
-                    "spend_events", records=in_slices(prepared.records), columns=EVENT_COLUMNS
-                )
-
-    async def _write_dead_letters(self, connection: Connection, prepared: PreparedBatch) -> None:
-        letters = prepared.batch.dead_letters
+    async def _write_dead_letters(self, connection: Connection, batch: Batch, producer_no: int) -> None:
+        letters = batch.dead_letters
         if letters:
             await connection.execute(
                 self._queries["add_dead_letters"],
-                prepared.producer_no,
+                producer_no,
                 [letter.seq for letter in letters],
                 [_without_nul(letter.event_id) for letter in letters],
                 [_without_nul(letter.reason) for letter in letters],
@@ -151,20 +150,22 @@ class PostgresLedger:
         assert row is not None, "the row was there or has been made"
         return row["producer_no"], row["watermark"]
 
-    async def _producer_number(self, producer_id: str) -> int:
-        number = self._producer_numbers.get(producer_id)
-        if number is None:
-            async with self._database.transaction() as connection:
-                number, _ = await self._lock_producer(connection, producer_id)
-            self._producer_numbers[producer_id] = number
-        return number
+
+async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Do `work` while the database does `statement`; return the work's result when both are done."""
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        # The statement is awaited first, whatever becomes of the work: a rollback needs the connection at rest.
+        await statement
+        with encoding():
+            return await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-class _Overlap(msgspec.Struct, frozen=True, kw_only=True):
-    """The batch was prepared for another watermark or producer number than the database has."""
-
-    rest: Batch
-    producer_no: int
+async def _columns_later(sums: Callable[[], dict[Any, Counters]]) -> list[str]:
+    return await columns_of(sums())
 
 
 def _without_nul(text: str) -> str:

@@ -23,7 +23,8 @@ FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
     AS letter (seq, event_id, reason, cost_nano_usd, payload)
 
 -- name: add_daily_entity_spend
--- Add to the sums by day of end users and tags. Rows come in key order: every committer locks them in the same order.
+-- Add to the sums by day of end users and tags. Each parameter is the text of an array, which is cheaper to send than
+-- an array. Rows come in key order: every committer locks them in the same order.
 INSERT INTO daily_entity_spend AS sums (
     day, entity_type, entity_id, model_group, model, provider, endpoint,
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
@@ -34,9 +35,9 @@ SELECT
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
     cache_write_tokens, reasoning_tokens, cost_nano_usd
 FROM unnest(
-    $1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-    $14::bigint[], $15::bigint[], $16::bigint[]
+    $1::text::date[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::text[], $7::text::text[],
+    $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::bigint[], $13::text::bigint[],
+    $14::text::bigint[], $15::text::bigint[], $16::text::bigint[]
 ) AS added (
     day, entity_type, entity_id, model_group, model, provider, endpoint,
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
@@ -65,9 +66,9 @@ SELECT
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
     cache_write_tokens, reasoning_tokens, cost_nano_usd
 FROM unnest(
-    $1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[],
-    $17::bigint[], $18::bigint[], $19::bigint[]
+    $1::text::date[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::text[],
+    $10::text::text[], $11::text::bigint[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[], $15::text::bigint[], $16::text::bigint[],
+    $17::text::bigint[], $18::text::bigint[], $19::text::bigint[]
 ) AS added (
     day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool,
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
@@ -97,9 +98,9 @@ SELECT
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
     cache_write_tokens, reasoning_tokens, cost_nano_usd
 FROM unnest(
-    $1::text[], $2::text[], $3::text[],
-    $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::bigint[], $12::bigint[]
+    $1::text::text[], $2::text::text[], $3::text::text[],
+    $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::bigint[], $8::text::bigint[], $9::text::bigint[],
+    $10::text::bigint[], $11::text::bigint[], $12::text::bigint[]
 ) AS added (
     entity_type, entity_id, member_id,
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
