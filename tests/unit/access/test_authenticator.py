@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.key_feed import KeyFeed
@@ -113,7 +114,8 @@ class Bench:
 
 @pytest.fixture
 def bench():
-    return Bench()
+    with capture_logs():
+        yield Bench()
 
 
 async def test_a_known_key_is_read_once(bench):

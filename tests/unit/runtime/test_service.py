@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from tallystick.runtime.service import ServiceGroup, SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    with capture_logs() as lines:
+        yield lines
 
 
 class Recorder:

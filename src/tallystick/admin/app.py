@@ -1,0 +1,51 @@
+"""Build the admin API: one FastAPI application, which the gateway asks for every path that it does not know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from tallystick.admin.answers import install_error_handlers
+from tallystick.admin.data_plane import data_plane_paths
+from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
+from tallystick.admin.key_routes import KeyRoutes
+from tallystick.admin.ledger_routes import LedgerRoutes
+from tallystick.admin.services import AdminServices
+
+
+def create_admin_app(services: AdminServices) -> FastAPI:
+    """Return the application. Errors of every kind, unknown paths too, are answered in OpenAI's envelope."""
+    app = FastAPI(
+        title="Tallystick",
+        summary="An OpenAI-compatible gateway whose ledger is exact.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+        strict_content_type=False,
+    )
+    app.state.services = services
+    app.include_router(KeyRoutes(services).router())
+    app.include_router(LedgerRoutes(services).router())
+    install_error_handlers(
+        app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max
+    )
+    own_openapi = app.openapi
+
+    def openapi() -> dict[str, Any]:  # Any: an OpenAPI document, as FastAPI types it.
+        """Describe the calls too, which are served beside this application."""
+        document = own_openapi()
+        document["paths"] = {**data_plane_paths(), **document["paths"]}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document.
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        page = render_docs_page(app.openapi(), base_url=str(request.base_url).rstrip("/"))
+        return HTMLResponse(page, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
+
+    return app

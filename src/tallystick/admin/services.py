@@ -1,0 +1,28 @@
+"""What the admin API needs of the rest; `bootstrap` puts it together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tallystick.access.authenticator import Authenticator
+from tallystick.access.store import KeyStore
+from tallystick.ledger.store import LedgerReader
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminServices:
+    """The services behind the admin API."""
+
+    authenticator: Authenticator
+    key_store: KeyStore
+    ledger_reader: LedgerReader
+    clock: Clock
+    metrics: Metrics
+    new_id: Callable[[], str]
+    """Names an unexpected error, in the answer and in the log."""
+    key_header: bytes | None = None
+    """A further request header that may carry the key, in lower case."""
+    body_bytes_max: int = 1_048_576

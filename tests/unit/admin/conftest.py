@@ -1,0 +1,57 @@
+"""The admin API on a store in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from asgi_client import ASGIClient
+from tallystick.access.authenticator import Authenticator
+from tallystick.access.keys import hash_key
+from tallystick.admin.app import create_admin_app
+from tallystick.admin.services import AdminServices
+from tallystick.runtime.telemetry import Metrics
+from tallystick.testing import FakeClock, MemoryStore
+
+MASTER = "sk-the-master-key-of-this-test"
+
+
+class House:
+    """The admin API on a store in memory, and a client who holds the master key."""
+
+    master = MASTER
+
+    def __init__(self):
+        self.clock = FakeClock()
+        self.store = MemoryStore(clock=self.clock)
+        self.metrics = Metrics()
+        self.authenticator = Authenticator(
+            self.store, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
+        )
+        self.services = AdminServices(
+            authenticator=self.authenticator,
+            key_store=self.store,
+            ledger_reader=self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            new_id=lambda: "error-1",
+        )
+        self.client = ASGIClient(create_admin_app(self.services), key=MASTER)
+
+    async def make_key(self, **fields):
+        answer = await self.client.post("/key/generate", fields)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    async def refused(self, status, path, body=None, *, key=None, **query):
+        method = "POST" if body is not None else "GET"
+        answer = await self.client.request(method, path, body, key=key, query=query)
+        assert answer.status == status, answer.body
+        assert answer.error["code"] == str(status)
+        assert set(answer.error) == {"message", "type", "param", "code"}
+        assert answer.headers["content-type"] == "application/json"
+        return answer.error
+
+
+@pytest.fixture
+def house():
+    return House()
