@@ -7,7 +7,9 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tallystick.access.authenticator import Authenticator
@@ -31,10 +33,11 @@ from tallystick.providers.registry import build_providers
 from tallystick.providers.transport import Transport
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id
-from tallystick.runtime.service import ServiceGroup
+from tallystick.runtime.service import ServiceGroup, SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
 
 _PING_SECONDS = 2.0
+_PRICE_LOOK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +125,14 @@ def sqlite_path(database_url: str) -> Path:
     return Path(unquote(urlsplit(database_url).path.removeprefix("/") or "tallystick.db"))
 
 
-def load_snapshot(settings: Settings, *, now: datetime, environ: Mapping[str, str]) -> Snapshot:
+class PricedSnapshot(NamedTuple):
+    """A snapshot, and the moment until which its prices hold; None when they do not change by the calendar."""
+
+    snapshot: Snapshot
+    prices_until: datetime | None
+
+
+def load_snapshot(settings: Settings, *, now: datetime, environ: Mapping[str, str]) -> PricedSnapshot:
     """Resolve the model list: targets, credentials, prices. Raises ConfigError naming the entry that is wrong.
 
     Credentials that an entry does not have are looked for in `environ`, under their usual names.
@@ -138,10 +148,10 @@ def load_snapshot(settings: Settings, *, now: datetime, environ: Mapping[str, st
             prices=entry.prices,
             base_model=entry.base_model,
             costs=settings.costs,
-            seed=from_map,
+            seed=partial(from_map, api_base=entry.litellm_params.api_base or ""),
         )
 
-    return build_snapshot(
+    snapshot = build_snapshot(
         settings.model_list,
         price_for=price_for,
         revision=0,
@@ -149,18 +159,23 @@ def load_snapshot(settings: Settings, *, now: datetime, environ: Mapping[str, st
         stream_idle_seconds=settings.upstream.stream_timeout_seconds or settings.upstream.timeout_seconds,
         environment=environ,
     )
+    return PricedSnapshot(snapshot, from_map.next_change)
 
 
 class _PriceMapLoader:
-    """Loads the price map at the first look-up."""
+    """Loads the price map at the first look-up, and notes when the first of the prices changes by the calendar."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
+        self.next_change: datetime | None = None
 
-    def __call__(self, provider: str, model: str) -> PriceSheet | None:
-        from tallystick.pricing.price_map import resolve
+    def __call__(self, provider: str, model: str, *, api_base: str) -> PriceSheet | None:
+        from tallystick.pricing.price_map import next_change, resolve
 
-        return resolve(provider, model, now=self._now)
+        change = next_change(provider, model, now=self._now, api_base=api_base)
+        if change is not None and (self.next_change is None or change < self.next_change):
+            self.next_change = change
+        return resolve(provider, model, now=self._now, api_base=api_base)
 
 
 class Services:
@@ -171,7 +186,7 @@ class Services:
         settings: Settings,
         *,
         store: Store,
-        snapshot: Snapshot,
+        load_snapshot: Callable[[datetime], PricedSnapshot],
         master_key_hash: str,
         clock: Clock,
         metrics: Metrics,
@@ -180,7 +195,8 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
-        self._snapshot = snapshot
+        self._load_snapshot = load_snapshot
+        self._priced = load_snapshot(clock.now())
         self.ledger = LedgerService(
             directory=settings.journal.directory,
             store=store.ledger,
@@ -219,16 +235,17 @@ class Services:
             new_id=lambda: new_event_id(clock.now()),
             now_seconds=lambda: int(clock.now().timestamp()),
         )
-        self._group = ServiceGroup((self.ledger, self.key_feed))
+        prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
+        self._group = ServiceGroup((self.ledger, self.key_feed, prices))
         self._settler: Settler | None = None
         self._was_connected = False
 
     def snapshot(self) -> Snapshot:
         """The control objects that are in force now."""
-        return self._snapshot
+        return self._priced.snapshot
 
     def model_groups(self) -> Mapping[str, object]:
-        return self._snapshot.model_groups
+        return self._priced.snapshot.model_groups
 
     async def start(self) -> Pipeline:
         """Start everything and return the pipeline for calls. Raises LedgerUnavailable when no journal can be had."""
@@ -246,6 +263,15 @@ class Services:
             attempts_max=1 + self.settings.routing.num_retries,
             draw=random.random,
         )
+
+    async def _follow_prices(self) -> None:
+        """Resolve the prices anew when one of them changes by the calendar: some have hours, or a first day."""
+        while self._priced.prices_until is not None:
+            left = (self._priced.prices_until - self.clock.now()).total_seconds()
+            if left > 0:
+                await self.clock.sleep(min(left, _PRICE_LOOK_SECONDS))
+                continue
+            self._priced = self._load_snapshot(self.clock.now())
 
     async def stop(self) -> None:
         """Commit what is left, close every connection."""
@@ -275,7 +301,7 @@ class Services:
         outcomes = self._settler.last_outcomes if self._settler else {}
         healthy: list[dict[str, str]] = []
         unhealthy: list[dict[str, str]] = []
-        for group in self._snapshot.model_groups.values():
+        for group in self._priced.snapshot.model_groups.values():
             for deployment in group:
                 endpoint = {
                     "model": f"{deployment.target.provider}/{deployment.target.model}",

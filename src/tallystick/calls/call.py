@@ -14,6 +14,7 @@ from tallystick.control.deployment import Deployment
 from tallystick.errors import TallystickError, UpstreamRefused
 from tallystick.ledger.event import Attempt, CostStatus, SpendEvent, Status, UsageSource
 from tallystick.pricing.cost import price_usage
+from tallystick.pricing.price import Cost
 from tallystick.wire.openai_request import OpenAIRequest
 from tallystick.wire.openai_usage import ReportedError
 from tallystick.wire.usage import Usage
@@ -62,6 +63,21 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+_MILLISECOND = timedelta(milliseconds=1)
+_NO_USAGE = Usage()
+NO_FAILURE = Failure(error_class="", error_code="", message="")
+_PROCESS_DIED = Failure(
+    error_class="Interrupted", error_code="", message="The process died while the call was running."
+)
+_FREE = Cost(nano_usd=0, status="free")
+_COST_STATUSES: Mapping[str, CostStatus] = {
+    "priced": "priced",
+    "unpriced": "unpriced",
+    "reported": "reported",
+    "free": "free",
+}
+
+
 class RunningCall:
     """One call between its admission and its event."""
 
@@ -79,7 +95,27 @@ class RunningCall:
         self.input_tokens_estimate = input_tokens_estimate
         self.failed_attempts: list[Attempt] = []
         self.first_token_at: datetime | None = None
-        self._attribution = attribution
+        principal = context.principal
+        self._attributed = SpendEvent(
+            event_id=context.event_id,
+            call_type=CALL_TYPES[context.request.endpoint],
+            endpoint=context.path,
+            status="interrupted",
+            started_at=context.started_at,
+            ended_at=context.started_at,
+            key_hash=principal.key_hash,
+            key_alias=principal.key_alias,
+            user_id=attribution.user_id,
+            team_id=principal.team_id,
+            organization_id=principal.organization_id,
+            end_user_id=attribution.end_user_id,
+            tags=attribution.tags,
+            session_id=attribution.session_id,
+            requester_ip=attribution.requester_ip,
+            user_agent=attribution.user_agent,
+            metadata=attribution.metadata,
+        )
+        """What every event of this call has in common."""
 
     @property
     def request(self) -> OpenAIRequest:
@@ -114,65 +150,45 @@ class RunningCall:
         *,
         status: Status,
         ended_at: datetime,
-        usage: Usage | None = None,
+        usage: Usage = _NO_USAGE,
         usage_source: UsageSource = "none",
         reported_cost_nano_usd: int | None = None,
         provider_response_id: str = "",
-        failure: Failure | None = None,
+        failure: Failure = NO_FAILURE,
     ) -> SpendEvent:
         """Return the event that this call ends as, priced."""
-        context, attribution, principal = self.context, self._attribution, self.context.principal
         deployment = self.deployment
-        nano_usd, cost_status, breakdown, price_version = 0, "free", _NOTHING, ""
-        if usage is not None:
-            usage = _timed(usage, deployment, started_at=context.started_at, ended_at=ended_at)
+        target = deployment.target
+        cost = _FREE
+        if usage is not _NO_USAGE:
+            usage = _timed(usage, deployment, started_at=self.context.started_at, ended_at=ended_at)
             cost = price_usage(usage, deployment.price, reported_nano_usd=reported_cost_nano_usd)
-            nano_usd, cost_status, price_version = cost.nano_usd, cost.status, cost.price_version
-            breakdown = cost.breakdown
-        return SpendEvent(
-            event_id=context.event_id,
-            call_type=CALL_TYPES[context.request.endpoint],
-            endpoint=context.path,
+        return msgspec.structs.replace(
+            self._attributed,
             status=status,
-            started_at=context.started_at,
             ended_at=ended_at,
             first_token_at=self.first_token_at,
-            error_code=failure.error_code if failure else "",
-            error_class=failure.error_class if failure else "",
-            error_message=failure.message if failure else "",
-            key_hash=principal.key_hash,
-            key_alias=principal.key_alias,
-            user_id=attribution.user_id,
-            team_id=principal.team_id,
-            organization_id=principal.organization_id,
-            end_user_id=attribution.end_user_id,
-            tags=attribution.tags,
-            session_id=attribution.session_id,
+            error_code=failure.error_code,
+            error_class=failure.error_class,
+            error_message=failure.message,
             model_group=deployment.model_group,
-            model=deployment.target.model,
+            model=target.model,
             deployment_id=deployment.deployment_id,
-            provider=deployment.target.provider,
-            api_base=deployment.target.api_base,
-            attempts=self._attempts(status, nano_usd, usage, failure),
-            usage=usage or _NO_USAGE,
+            provider=target.provider,
+            api_base=target.api_base,
+            attempts=self._attempts(status, cost.nano_usd, usage, failure) if self.failed_attempts else (),
+            usage=usage,
             usage_source=usage_source,
-            cost_nano_usd=nano_usd,
-            cost_status=_cost_status(cost_status),
-            cost_breakdown=dict(breakdown),
-            price_version=price_version,
+            cost_nano_usd=cost.nano_usd,
+            cost_status=_COST_STATUSES[cost.status],
+            cost_breakdown=cost.breakdown,
+            price_version=cost.price_version,
             provider_response_id=clean_id(provider_response_id),
-            requester_ip=attribution.requester_ip,
-            user_agent=attribution.user_agent,
-            metadata=attribution.metadata,
         )
 
-    def _attempts(
-        self, status: Status, nano_usd: int, usage: Usage | None, failure: Failure | None
-    ) -> tuple[Attempt, ...]:
+    def _attempts(self, status: Status, nano_usd: int, usage: Usage, failure: Failure) -> tuple[Attempt, ...]:
         """List the tries when there was more than one; the event itself describes a single one."""
-        if not self.failed_attempts:
-            return ()
-        if status == "failure" and nano_usd == 0 and usage is None:
+        if status == "failure" and usage is _NO_USAGE:  # The last one gave no answer either, and is listed already.
             return tuple(self.failed_attempts) if len(self.failed_attempts) > 1 else ()
         target = self.deployment.target
         last = Attempt(
@@ -180,8 +196,8 @@ class RunningCall:
             provider=target.provider,
             model=target.model,
             status=status,
-            error_class=failure.error_class if failure else "",
-            error_code=failure.error_code if failure else "",
+            error_class=failure.error_class,
+            error_code=failure.error_code,
             cost_nano_usd=nano_usd,
             usage=usage,
         )
@@ -193,21 +209,3 @@ def _timed(usage: Usage, deployment: Deployment, *, started_at: datetime, ended_
     if deployment.price is None or "hours" not in deployment.price.rates or usage.milliseconds is not None:
         return usage
     return msgspec.structs.replace(usage, milliseconds=max(0, (ended_at - started_at) // _MILLISECOND))
-
-
-_MILLISECOND = timedelta(milliseconds=1)
-_NO_USAGE = Usage()
-_NOTHING: Mapping[str, int] = {}
-_PROCESS_DIED = Failure(
-    error_class="Interrupted", error_code="", message="The process died while the call was running."
-)
-_COST_STATUSES: Mapping[str, CostStatus] = {
-    "priced": "priced",
-    "unpriced": "unpriced",
-    "reported": "reported",
-    "free": "free",
-}
-
-
-def _cost_status(status: str) -> CostStatus:
-    return _COST_STATUSES[status]

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tallystick.calls.call import Failure, RunningCall
+from tallystick.calls.call import NO_FAILURE, Failure, RunningCall
 from tallystick.calls.settle import Settler
 from tallystick.errors import UpstreamError
 from tallystick.ledger.event import SpendEvent, Status
@@ -75,7 +75,7 @@ class MeteredStream:
         end = self._scanner.finish()
         reported = self._scanner.error
         if reported is None:
-            await self._settle("success", None)
+            await self._settle("success", NO_FAILURE)
         else:
             await self._settle("failure", Failure.reported(reported))
         return end or None
@@ -115,14 +115,14 @@ class MeteredStream:
         except (UpstreamError, TimeoutError):
             return  # What was read until now is billed.
 
-    async def _settle(self, status: Status, failure: Failure | None) -> None:
+    async def _settle(self, status: Status, failure: Failure) -> None:
         if self._settled:
             return
         self._settled = True
         self._settler.count_unscanned(self._scanner.unscanned_events)
         await self._settler.end(self._event(status, failure))
 
-    def _event(self, status: Status, failure: Failure | None) -> SpendEvent:
+    def _event(self, status: Status, failure: Failure) -> SpendEvent:
         scanner = self._scanner
         usage = scanner.usage
         return self._call.event(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from tallystick.calls.attribution import Attributor
-from tallystick.calls.call import CallContext, Failure, RunningCall
+from tallystick.calls.call import NO_FAILURE, CallContext, Failure, RunningCall
 from tallystick.calls.metered_stream import MeteredStream, StreamLimits
 from tallystick.calls.settle import Settler
 from tallystick.control.deployment import Deployment, Snapshot
@@ -154,7 +154,7 @@ class Pipeline:
                 usage_source="provider" if usage is not None else "estimated",
                 reported_cost_nano_usd=facts.reported_cost_nano_usd,
                 provider_response_id=facts.response_id,
-                failure=Failure.reported(facts.error) if facts.error is not None else None,
+                failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
             )
         )
         return PlainAnswer(status=answer.status, content_type=answer.content_type, body=answer.body)

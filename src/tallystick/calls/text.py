@@ -17,7 +17,8 @@ _DIGEST_CHARACTERS = 16
 
 def clean_text(text: str, characters_max: int = MESSAGE_CHARACTERS_MAX) -> str:
     """Return `text` cut to a length, with what a database refuses replaced by U+FFFD."""
-    text = text[:characters_max]
+    if len(text) > characters_max:
+        text = text[:characters_max]
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
@@ -28,6 +29,8 @@ def clean_id(text: str) -> str:
 
     So two long ids never become one entity because they begin alike.
     """
+    if not text:
+        return text
     if len(text) <= ID_CHARACTERS_MAX:
         return clean_text(text, ID_CHARACTERS_MAX)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARACTERS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ from tallystick.access.presented import presented_key
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
 from tallystick.bootstrap import Services, load_snapshot, open_store
+from tallystick.calls.pipeline import Pipeline
 from tallystick.config.demo import with_demo_group
 from tallystick.config.load import export_environment, load_settings
 from tallystick.config.settings import Settings
@@ -80,13 +82,17 @@ async def _serve(
     services = Services(
         settings,
         store=store,
-        snapshot=load_snapshot(settings, now=clock.now(), environ=os.environ),
+        load_snapshot=lambda now: load_snapshot(settings, now=now, environ=os.environ),
         master_key_hash=load_master_key(settings.master_key, home=settings.home).key_hash,
         clock=clock,
         metrics=metrics,
     )
+    gc.collect()
+    gc.freeze()  # What is there now stays; looking through it again and again would cost every call.
+    gc.set_threshold(20_000, 20, 20)
     try:
-        gateway = await _start_gateway(services)
+        gateway = build_gateway(services, await services.start())
+        await services.database_connected()
         server = _Server(_server_config(settings, gateway), on_ready=on_ready)
         _stop_on_signals(server, gateway)
         watch = asyncio.create_task(_watch_parent(parent, server, gateway)) if parent is not None else None
@@ -100,9 +106,8 @@ async def _serve(
     return 0
 
 
-async def _start_gateway(services: Services) -> Gateway:
-    pipeline = await services.start()
-    await services.database_connected()
+def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
+    """Put the data plane in front of the admin API."""
     settings = services.settings
     header_name = settings.attribution.litellm_key_header_name
     key_header = header_name.lower().encode() if header_name else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class SpendEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     usage_source: UsageSource = "none"
     cost_nano_usd: int = 0
     cost_status: CostStatus = "free"
-    cost_breakdown: dict[str, int] = {}
+    cost_breakdown: Mapping[str, int] = {}
     price_version: str = ""
     provider_response_id: str = ""
     requester_ip: str = ""
