@@ -102,9 +102,7 @@ class Metrics:
         self.journal_torn_tails = self._counter("journal_torn_tails_total", "Segments cut at a torn last frame.")
         self.journal_damaged_segments = self._counter("journal_damaged_segments_total", "Segments set aside.")
         self.journal_sync_seconds = self._histogram("journal_sync_seconds", "Time of a group sync.", _STORE_BUCKETS)
-        self.interrupted_events = self._counter(
-            "interrupted_events_total", "Calls that ended before their answer did."
-        )
+        self.interrupted_events = self._counter("interrupted_events_total", "Calls that ended before their answer did.")
 
     def _declare_commits(self) -> None:
         self.commits = self._family("commits_total", "Batches delivered.", ("outcome",))
@@ -181,7 +179,11 @@ def configure_logging(format: Literal["json", "console"], level: str) -> None:  
     root.setLevel(threshold)
 
 
-def mask_event(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def mask_event(
+    _logger: Any,  # Any: structlog passes whichever logger it wraps.
+    _method: str,
+    event: structlog.typing.EventDict,
+) -> structlog.typing.EventDict:
     """Mask every value of a log event. A structlog processor; whatever renders comes after it."""
     masked: structlog.typing.EventDict = mask_secrets(event)
     return masked
