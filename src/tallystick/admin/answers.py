@@ -81,7 +81,9 @@ async def _render_http(request: Request, error: Exception) -> Response:
     refused = cast("HTTPException", error)
     if refused.status_code == NotFound.http_status:
         path = request.url.path[:200]
-        return _answer_for(NotFound(f"There is no {request.method} {path}; GET /docs lists what there is. Not found."))
+        return _answer_for(
+            NotFound(f"Path not found: there is no {request.method} {path}. GET /docs lists what there is.")
+        )
     if refused.status_code == BodyTooLarge.http_status:
         return _answer_for(BodyTooLarge("The request body is larger than the admin API takes."))
     own = RequestError(str(refused.detail))
@@ -92,7 +94,8 @@ async def _render_http(request: Request, error: Exception) -> Response:
 class _Shield:
     """ASGI middleware: an error that nobody expected becomes a 500 with an id, under which the log tells the rest.
 
-    It also ends the reading of a body that is too large.
+    It also ends the reading of a body that is too large, and takes every body as JSON, whatever the client calls it:
+    `curl -d` calls all a form.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, new_id: Callable[[], str], body_bytes_max: int) -> None:
@@ -119,6 +122,9 @@ class _Shield:
             started = started or message["type"] == "http.response.start"
             await send(message)
 
+        if scope["type"] == "http":
+            headers = [header for header in scope["headers"] if header[0] != b"content-type"]
+            scope = {**scope, "headers": headers}
         try:
             await self._app(scope, receive_within_limit, note_start)
         except Exception:

@@ -7,7 +7,7 @@ import sys
 from typing import Any, Final, Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from tallystick.runtime.masking import mask_secrets
@@ -54,6 +54,7 @@ class Metrics:
     """
 
     def __init__(self, *, multiprocess_directory: str | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there. They would double the page.
         self.registry = CollectorRegistry()
         self._multiprocess_directory = multiprocess_directory
         self._declare_calls()

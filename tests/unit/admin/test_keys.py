@@ -134,8 +134,9 @@ async def test_a_huge_body_is_refused(house):
     await house.refused(413, "/key/generate", json.dumps({"metadata": {"a": "x" * 2_000_000}}).encode())
 
 
-async def test_a_body_without_its_content_type(house):
-    answer = await house.client.post("/key/generate", {"user_id": "u"}, headers={"content-type": ""})
+@pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded", "text/plain", "garbage"])
+async def test_a_body_is_json_whatever_it_is_called(house, content_type):
+    answer = await house.client.post("/key/generate", {"user_id": "u"}, headers={"content-type": content_type})
     assert answer.status == 200
     assert answer.json()["user_id"] == "u"
 

@@ -47,6 +47,10 @@ def test_attributes_are_named_as_their_metrics():
     assert registered == {name.removesuffix("_total") for name, _, _ in declared()}
 
 
+def test_the_page_has_no_creation_times():
+    assert b"_created" not in Metrics().render()
+
+
 def test_two_objects_count_apart():
     first, second = Metrics(), Metrics()
     first.dead_letters.inc(3)
