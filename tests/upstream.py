@@ -1,15 +1,15 @@
 """An upstream for tests: a real HTTP server on loopback that answers as each request's model name says.
 
-    plain            a chat answer with usage, echoing a text that the caller can recognize
-    slow:MS          the same after so many milliseconds
-    stream…          (any model, with "stream": true) chunks, a usage chunk when asked, [DONE]
-    pause:MS         a stream with so long a pause between chunks
-    hang             never answers; `hang` with stream: one chunk, then nothing
-    reset            the connection is reset without an answer; with stream: after two chunks
-    garbage          200 with a body that is not JSON
-    status:CODE      an error in OpenAI's envelope
-    html:CODE        an error as an HTML page
-    nousage          an answer without usage
+plain            a chat answer with usage, echoing a text that the caller can recognize
+slow:MS          the same after so many milliseconds
+stream…          (any model, with "stream": true) chunks, a usage chunk when asked, [DONE]
+pause:MS         a stream with so long a pause between chunks
+hang             never answers; `hang` with stream: one chunk, then nothing
+reset            the connection is reset without an answer; with stream: after two chunks
+garbage          200 with a body that is not JSON
+status:CODE      an error in OpenAI's envelope
+html:CODE        an error as an HTML page
+nousage          an answer without usage
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def plain_answer(body: dict[str, Any], *, usage: bool = True) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 1,
         "model": body["model"],
-        "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "".join(WORDS)}}
-        ],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "".join(WORDS)}}],
     }
     if "prompt" in body:
         answer["object"] = "text_completion"

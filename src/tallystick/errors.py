@@ -122,11 +122,20 @@ class UpstreamError(TallystickError):
 class UpstreamRefused(UpstreamError):
     """The upstream answered with an error status; its status and body are kept."""
 
-    def __init__(self, message: str | None = None, *, status: int, body: bytes, content_type: str) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status: int,
+        body: bytes,
+        content_type: str,
+        retry_after: str | None = None,
+    ) -> None:
         super().__init__(message or f"The upstream answered with status {status}.")
         self.http_status = status
         self.body = body
         self.content_type = content_type
+        self.retry_after = retry_after
 
 
 class UpstreamTimeout(UpstreamError):

@@ -59,7 +59,8 @@ class MeteredStream:
         if self._ended:
             return None
         try:
-            async for chunk in self._chunks:
+            # Not to the end of the bytes, which some upstreams leave open behind the end of the stream.
+            while not self._scanner.saw_done and (chunk := await anext(self._chunks, None)) is not None:
                 passed = self._scanner.feed(chunk)
                 if self._call.first_token_at is None and self._scanner.first_content:
                     self._call.first_token_at = self._settler.now()
@@ -109,7 +110,7 @@ class MeteredStream:
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._limits.drain_seconds):
-                async for chunk in self._chunks:
+                while not self._scanner.saw_done and (chunk := await anext(self._chunks, None)) is not None:
                     self._scanner.feed(chunk)
                 self._scanner.finish()
         except (UpstreamError, TimeoutError):

@@ -47,7 +47,7 @@ _ENDPOINTS: Mapping[str, Endpoint] = {
     "/embeddings": "embeddings",
 }
 _ENGINE_PATH = re.compile(
-    r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+)/(?P<endpoint>chat/completions|completions|embeddings)"
+    r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+?)/(?P<endpoint>chat/completions|completions|embeddings)"
 )
 _MODEL_PATH = re.compile(r"(?:/v1)?/models/(?P<model>.+)")
 _CALL_ID, _EVENT_ID = b"x-litellm-call-id", b"x-tallystick-event-id"

@@ -35,7 +35,12 @@ class OpenAICompatible:
             stream_idle_seconds=target.stream_idle_seconds,
         )
         if answer.status >= 400:
-            raise UpstreamRefused(status=answer.status, body=answer.body, content_type=answer.content_type)
+            raise UpstreamRefused(
+                status=answer.status,
+                body=answer.body,
+                content_type=answer.content_type,
+                retry_after=answer.headers.get("retry-after"),
+            )
         if answer.status >= 300:
             if answer.chunks is not None:
                 await answer.chunks.aclose()

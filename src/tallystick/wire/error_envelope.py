@@ -29,7 +29,8 @@ def render(error: TallystickError) -> tuple[int, bytes, dict[str, str]]:
     """Return status, body and extra headers of the answer that tells a client about an error."""
     status = error.http_status
     if isinstance(error, UpstreamRefused):
-        return status, keep_or_wrap(status, error.body, error.content_type), {}
+        headers = {"retry-after": error.retry_after} if error.retry_after else {}
+        return status, keep_or_wrap(status, error.body, error.content_type), headers
     body = envelope(message=error.message, error_type=error.error_type, param=error.param, code=str(status))
     return status, body, {"retry-after": _RETRY_AFTER_SECONDS} if status == 503 else {}
 
