@@ -204,10 +204,12 @@ def run_deliveries(engine_name: str, place: str, *, examples: int, steps: int) -
     )
 
 
+@pytest.mark.timeout(400)  # A failing run takes its time to find the shortest example.
 @pytest.mark.parametrize("engine_name", ["memory", "sqlite"])
 def test_deliveries(engine_name: str) -> None:
     run_deliveries(engine_name, "", examples=50, steps=30)
 
 
+@pytest.mark.timeout(400)
 def test_deliveries_to_postgres(postgres_url: str) -> None:
     run_deliveries("postgres", postgres_url, examples=10, steps=20)
