@@ -8,7 +8,7 @@ from datetime import UTC, date
 from typing import Any, TypeVar
 
 from tallystick.errors import StoreUnavailable
-from tallystick.ledger.batch import Batch, Counters
+from tallystick.ledger.batch import Batch, Counters, Folding
 from tallystick.ledger.store import CommittedEvent, EventFilter, EventPage, GroupBy, SumRow
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.database import PostgresDatabase
@@ -87,10 +87,10 @@ class PostgresLedger:
         needs is computed while the database works on the one before it.
         """
         queries = self._queries
-        folding = await _meanwhile(self._write_events(connection, batch, producer_no), fold_in_slices(batch))
-        entities = await _meanwhile(
-            self._write_dead_letters(connection, batch, producer_no), columns_of(folding.daily_entities())
+        folding, entities = await _meanwhile(
+            self._write_events(connection, batch, producer_no), _fold_and_list_entities(batch)
         )
+        await self._write_dead_letters(connection, batch, producer_no)
         daily = await _meanwhile(
             self._add(connection, queries["add_daily_entity_spend"], entities), _columns_later(folding.daily)
         )
@@ -162,6 +162,11 @@ async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, Resul
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _fold_and_list_entities(batch: Batch) -> tuple[Folding, list[str]]:
+    folding = await fold_in_slices(batch)
+    return folding, await columns_of(folding.daily_entities())
 
 
 async def _columns_later(sums: Callable[[], dict[Any, Counters]]) -> list[str]:

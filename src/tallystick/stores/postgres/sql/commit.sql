@@ -23,26 +23,31 @@ FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
     AS letter (seq, event_id, reason, cost_nano_usd, payload)
 
 -- name: add_daily_entity_spend
--- Add to the sums by day of end users and tags. Each parameter is the text of an array, which is cheaper to send than
--- an array. Rows come in key order: every committer locks them in the same order.
+-- Add to the sums by day of end users and tags. Rows come in key order: every committer locks them in the same order.
+-- Each parameter is the text of an array, which is cheaper to send than an array; behind a subquery, because the planner
+-- would parse it for an estimate; unnested in the select list, because in FROM each column is first stored apart.
 INSERT INTO daily_entity_spend AS sums (
     day, entity_type, entity_id, model_group, model, provider, endpoint,
     requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
     cache_write_tokens, reasoning_tokens, cost_nano_usd
 )
 SELECT
-    day, entity_type, entity_id, model_group, model, provider, endpoint,
-    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, reasoning_tokens, cost_nano_usd
-FROM unnest(
-    $1::text::date[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::text[], $7::text::text[],
-    $8::text::bigint[], $9::text::bigint[], $10::text::bigint[], $11::text::bigint[], $12::text::bigint[], $13::text::bigint[],
-    $14::text::bigint[], $15::text::bigint[], $16::text::bigint[]
-) AS added (
-    day, entity_type, entity_id, model_group, model, provider, endpoint,
-    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, reasoning_tokens, cost_nano_usd
-)
+    unnest((SELECT $1::text)::date[]) AS day,
+    unnest((SELECT $2::text)::text[]) AS entity_type,
+    unnest((SELECT $3::text)::text[]) AS entity_id,
+    unnest((SELECT $4::text)::text[]) AS model_group,
+    unnest((SELECT $5::text)::text[]) AS model,
+    unnest((SELECT $6::text)::text[]) AS provider,
+    unnest((SELECT $7::text)::text[]) AS endpoint,
+    unnest((SELECT $8::text)::bigint[]) AS requests,
+    unnest((SELECT $9::text)::bigint[]) AS successful_requests,
+    unnest((SELECT $10::text)::bigint[]) AS failed_requests,
+    unnest((SELECT $11::text)::bigint[]) AS input_tokens,
+    unnest((SELECT $12::text)::bigint[]) AS output_tokens,
+    unnest((SELECT $13::text)::bigint[]) AS cache_read_tokens,
+    unnest((SELECT $14::text)::bigint[]) AS cache_write_tokens,
+    unnest((SELECT $15::text)::bigint[]) AS reasoning_tokens,
+    unnest((SELECT $16::text)::bigint[]) AS cost_nano_usd
 ON CONFLICT (entity_type, entity_id, day, model_group, model, provider, endpoint) DO UPDATE SET
     requests = sums.requests + excluded.requests,
     successful_requests = sums.successful_requests + excluded.successful_requests,
@@ -62,18 +67,25 @@ INSERT INTO daily_spend AS sums (
     cache_write_tokens, reasoning_tokens, cost_nano_usd
 )
 SELECT
-    day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool,
-    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, reasoning_tokens, cost_nano_usd
-FROM unnest(
-    $1::text::date[], $2::text::text[], $3::text::text[], $4::text::text[], $5::text::text[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::text[],
-    $10::text::text[], $11::text::bigint[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[], $15::text::bigint[], $16::text::bigint[],
-    $17::text::bigint[], $18::text::bigint[], $19::text::bigint[]
-) AS added (
-    day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool,
-    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, reasoning_tokens, cost_nano_usd
-)
+    unnest((SELECT $1::text)::date[]) AS day,
+    unnest((SELECT $2::text)::text[]) AS key_hash,
+    unnest((SELECT $3::text)::text[]) AS user_id,
+    unnest((SELECT $4::text)::text[]) AS team_id,
+    unnest((SELECT $5::text)::text[]) AS organization_id,
+    unnest((SELECT $6::text)::text[]) AS model_group,
+    unnest((SELECT $7::text)::text[]) AS model,
+    unnest((SELECT $8::text)::text[]) AS provider,
+    unnest((SELECT $9::text)::text[]) AS endpoint,
+    unnest((SELECT $10::text)::text[]) AS tool,
+    unnest((SELECT $11::text)::bigint[]) AS requests,
+    unnest((SELECT $12::text)::bigint[]) AS successful_requests,
+    unnest((SELECT $13::text)::bigint[]) AS failed_requests,
+    unnest((SELECT $14::text)::bigint[]) AS input_tokens,
+    unnest((SELECT $15::text)::bigint[]) AS output_tokens,
+    unnest((SELECT $16::text)::bigint[]) AS cache_read_tokens,
+    unnest((SELECT $17::text)::bigint[]) AS cache_write_tokens,
+    unnest((SELECT $18::text)::bigint[]) AS reasoning_tokens,
+    unnest((SELECT $19::text)::bigint[]) AS cost_nano_usd
 ON CONFLICT (day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool)
 DO UPDATE SET
     requests = sums.requests + excluded.requests,
@@ -94,18 +106,18 @@ INSERT INTO totals AS sums (
     cache_write_tokens, reasoning_tokens, cost_nano_usd
 )
 SELECT
-    entity_type, entity_id, member_id,
-    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, reasoning_tokens, cost_nano_usd
-FROM unnest(
-    $1::text::text[], $2::text::text[], $3::text::text[],
-    $4::text::bigint[], $5::text::bigint[], $6::text::bigint[], $7::text::bigint[], $8::text::bigint[], $9::text::bigint[],
-    $10::text::bigint[], $11::text::bigint[], $12::text::bigint[]
-) AS added (
-    entity_type, entity_id, member_id,
-    requests, successful_requests, failed_requests, input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, reasoning_tokens, cost_nano_usd
-)
+    unnest((SELECT $1::text)::text[]) AS entity_type,
+    unnest((SELECT $2::text)::text[]) AS entity_id,
+    unnest((SELECT $3::text)::text[]) AS member_id,
+    unnest((SELECT $4::text)::bigint[]) AS requests,
+    unnest((SELECT $5::text)::bigint[]) AS successful_requests,
+    unnest((SELECT $6::text)::bigint[]) AS failed_requests,
+    unnest((SELECT $7::text)::bigint[]) AS input_tokens,
+    unnest((SELECT $8::text)::bigint[]) AS output_tokens,
+    unnest((SELECT $9::text)::bigint[]) AS cache_read_tokens,
+    unnest((SELECT $10::text)::bigint[]) AS cache_write_tokens,
+    unnest((SELECT $11::text)::bigint[]) AS reasoning_tokens,
+    unnest((SELECT $12::text)::bigint[]) AS cost_nano_usd
 ON CONFLICT (entity_type, entity_id, member_id) DO UPDATE SET
     requests = sums.requests + excluded.requests,
     successful_requests = sums.successful_requests + excluded.successful_requests,
