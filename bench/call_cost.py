@@ -8,7 +8,6 @@ The ASGI application is called in this process with an upstream that answers at 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import cProfile
 import pstats
 import sys
@@ -22,10 +21,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parent)]
 import uvloop
 from load import ANSWER, BODY, MASTER_KEY
 
+from tallystick.access.keys import hash_key
 from tallystick.bootstrap import Services, load_snapshot, open_store
 from tallystick.cli.serve import build_gateway
 from tallystick.config.load import load_settings
-from tallystick.access.keys import hash_key
 from tallystick.providers.base import Answer
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics

@@ -20,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import asyncpg
 from load import bare_gateway, create_key, load, median, static_upstream, tallystick
+
 from services import PostgresServer
 
 

@@ -27,7 +27,11 @@ ANSWER = json.dumps(
         "created": 1,
         "model": "gpt-4o-2024-08-06",
         "choices": [
-            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Two halves agree. " * 12}}
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "Two halves agree. " * 12},
+            }
         ],
         "usage": {
             "prompt_tokens": 180,
@@ -110,7 +114,14 @@ async def serve_bare(port: int, upstream: str) -> None:
         await send({"type": "http.response.body", "body": answer})
 
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, loop="none", http="httptools", lifespan="off", access_log=False, log_config=None
+        app,
+        host="127.0.0.1",
+        port=port,
+        loop="none",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
     )
     await uvicorn.Server(config).serve()
 
@@ -285,7 +296,9 @@ def tallystick(
 def create_key(url: str) -> str:
     request = urllib.request.Request(
         f"{url}/key/generate",
-        data=json.dumps({"user_id": "bench-user", "team_id": "bench-team", "key_alias": f"bench-{time.time_ns()}"}).encode(),
+        data=json.dumps(
+            {"user_id": "bench-user", "team_id": "bench-team", "key_alias": f"bench-{time.time_ns()}"}
+        ).encode(),
         headers={"authorization": f"Bearer {MASTER_KEY}", "content-type": "application/json"},
     )
     return str(json.loads(urllib.request.urlopen(request, timeout=30).read())["key"])

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from gateway_kit import running_gateway, scripted
 from ledger_kit import value_of
-from upstream import USAGE, Upstream, plain_answer, running_upstream, stream_events
-
 from tallystick.wire.usage import Usage
+from upstream import USAGE, Upstream, plain_answer, running_upstream, stream_events
 
 # gpt-4o: $2.50 and $10.00 per million tokens.
 PRICE_NANO_USD = 12 * 2500 + 6 * 10000

@@ -12,10 +12,10 @@ from typing import Any
 import genai_prices
 import pytest
 from aiohttp import web
-from gateway_kit import running_gateway
-from upstream import running_upstream
 
+from gateway_kit import running_gateway
 from tallystick.ledger.event import SpendEvent
+from upstream import running_upstream
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings" / "exchanges.jsonl"
 PREFIXES = {"huggingface": "huggingface/together"}
