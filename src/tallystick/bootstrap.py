@@ -254,7 +254,7 @@ class Services:
         return Pipeline(
             snapshot=self.snapshot,
             providers=self._providers,
-            attributor=Attributor(self.settings.attribution),
+            attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             settler=self._settler,
             stream_limits=StreamLimits(
                 on_client_disconnect=self.settings.stream.on_client_disconnect,

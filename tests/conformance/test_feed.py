@@ -92,8 +92,8 @@ async def test_a_reader_sees_every_event_once_while_producers_commit(engine: Eng
 async def test_filters(engine: Engine) -> None:
     second = timedelta(seconds=1)
     events = [
-        make_event(started_at=START, key_hash="a", user_id="x"),
-        make_event(started_at=START + second, key_hash="b", user_id="x"),
+        make_event(started_at=START, key_hash="a", user_id="x", provider_response_id="r1"),
+        make_event(started_at=START + second, key_hash="b", user_id="x", provider_response_id="r1"),
         make_event(started_at=START + 2 * second, key_hash="a", user_id="y"),
         make_event(started_at=START + 3 * second, key_hash="", user_id=""),
     ]
@@ -102,6 +102,9 @@ async def test_filters(engine: Engine) -> None:
     cases = {
         EventFilter(key_hash="a"): [0, 2],
         EventFilter(user_id="x"): [0, 1],
+        EventFilter(provider_response_id="r1"): [0, 1],
+        EventFilter(provider_response_id="r1", key_hash="b"): [1],
+        EventFilter(provider_response_id="r2"): [],
         EventFilter(key_hash="a", user_id="y"): [2],
         EventFilter(key_hash=""): [3],
         EventFilter(event_id=events[1].event_id): [1],

@@ -1,4 +1,4 @@
-"""Hear of changed keys: follow the change feed and tell the authenticator (DESIGN I6)."""
+"""Hear of changed keys: follow the change feed and tell the authenticator."""
 
 from __future__ import annotations
 

@@ -16,12 +16,13 @@ from tallystick.admin.callers import Admin, Caller
 from tallystick.admin.fields import QueryText
 from tallystick.admin.moments import event_id_in, parse_moment
 from tallystick.admin.services import AdminServices
-from tallystick.admin.spend_rows import event_fields, request_id_of, spend_row
+from tallystick.admin.spend_rows import CACHE_HIT_MARK, event_fields, request_id_of, spend_row
 from tallystick.errors import BadRequest, PermissionDenied
 from tallystick.ledger.store import CommittedEvent, EventFilter
 
 TRUNCATED_HEADER: Final = "x-litellm-spend-logs-truncated"
-_RESPONSE_ID_SCAN_MAX: Final = 5_000
+# Some providers give the same id to several answers.
+_ANSWERS_MAX: Final = 1_000
 _SPEND_PARAMETERS = ("request_id", "api_key", "user_id", "start_date", "end_date", "limit")
 _EVENT_PARAMETERS = ("after", "limit", "event_id", "key_hash", "since", "until")
 
@@ -106,19 +107,19 @@ class LedgerRoutes:
         return caller.key_hash
 
     async def _events_of_request(self, request_id: str, where: EventFilter) -> tuple[CommittedEvent, ...]:
-        """Find by event id, which is indexed; else by the provider's id among the newest events."""
+        """Find by event id, else by the id of the provider's answer, with or without the mark of a cache hit."""
         event_id = event_id_in(request_id)
         if event_id is not None:
             by_id = msgspec.structs.replace(where, event_id=event_id)
             found = await self._ledger.latest_events(limit=1, where=by_id)
             if found:
                 return found
-        newest = await self._ledger.latest_events(limit=_RESPONSE_ID_SCAN_MAX, where=where)
-        return tuple(
-            committed
-            for committed in newest
-            if request_id in (committed.event.provider_response_id, request_id_of(committed.event))
-        )
+        answer_id = request_id.partition(CACHE_HIT_MARK)[0]
+        by_answer = msgspec.structs.replace(where, provider_response_id=answer_id)
+        found = await self._ledger.latest_events(limit=_ANSWERS_MAX, where=by_answer)
+        if answer_id == request_id:
+            return found
+        return tuple(committed for committed in found if request_id_of(committed.event) == request_id)
 
 
 def _required_event_id(text: str) -> str:

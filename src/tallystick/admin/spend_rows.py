@@ -9,6 +9,7 @@ from tallystick.admin.key_views import usd
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import CommittedEvent
 
+CACHE_HIT_MARK: Final = "_cache_hit"
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -66,7 +67,7 @@ def request_id_of(event: SpendEvent) -> str:
     if event.status != "success" or not event.provider_response_id:
         return event.event_id
     if event.cache_hit:
-        return f"{event.provider_response_id}_cache_hit{int(event.started_at.timestamp())}"
+        return f"{event.provider_response_id}{CACHE_HIT_MARK}{int(event.started_at.timestamp())}"
     return event.provider_response_id
 
 

@@ -15,6 +15,7 @@ from tallystick.access.principal import Principal
 from tallystick.calls.text import clean_id, clean_metadata, clean_tags, clean_text
 from tallystick.config.settings import AttributionSettings
 from tallystick.errors import BadRequest
+from tallystick.runtime.telemetry import Metrics
 from tallystick.wire.openai_request import OpenAIRequest
 
 Headers = Mapping[bytes, bytes]
@@ -41,8 +42,9 @@ class Attribution:
 class Attributor:
     """Reads attributions as the settings say."""
 
-    def __init__(self, settings: AttributionSettings) -> None:
+    def __init__(self, settings: AttributionSettings, *, metrics: Metrics) -> None:
         self._settings = settings
+        self._sanitized = metrics.sanitized_values
         mapped = [
             (mapping.litellm_user_role, mapping.header_name.lower().encode())
             for mapping in settings.user_header_mappings
@@ -59,10 +61,10 @@ class Attributor:
         Raises BadRequest for a caller's own tags where the settings refuse them.
         """
         return Attribution(
-            user_id=principal.user_id or _first_header(headers, self._user_headers),
+            user_id=principal.user_id or self._first_header(headers, self._user_headers),
             end_user_id=self._end_user(request, headers),
             tags=self._tags(request, principal, headers),
-            session_id=_first_header(headers, _SESSION_HEADERS) or clean_id(request.session_id),
+            session_id=self._first_header(headers, _SESSION_HEADERS) or self._clean_id(request.session_id),
             requester_ip=requester_ip,
             user_agent=clean_text(headers.get(b"user-agent", b"").decode("latin-1"), _USER_AGENT_CHARACTERS_MAX),
             metadata=self._metadata(request),
@@ -71,7 +73,7 @@ class Attributor:
     def _end_user(self, request: OpenAIRequest, headers: Headers) -> str:
         if self._settings.disable_end_user_cost_tracking:
             return ""
-        found = _first_header(headers, self._end_user_headers)
+        found = self._first_header(headers, self._end_user_headers)
         if found:
             return found
         candidates = (
@@ -82,7 +84,7 @@ class Attributor:
         )
         for candidate in candidates:
             if candidate and isinstance(candidate, str | int):
-                return clean_id(str(candidate))
+                return self._clean_id(str(candidate))
         return ""
 
     def _tags(self, request: OpenAIRequest, principal: Principal, headers: Headers) -> tuple[str, ...]:
@@ -92,19 +94,31 @@ class Attributor:
         if self._settings.reject_clientside_metadata_tags:
             raise BadRequest("Tags are given by the key here: send the request without tags.", param="metadata.tags")
         from_header = [tag.strip() for tag in header.decode("latin-1").split(",")] if header else []
-        return clean_tags([*principal.tags, *request.tags, *from_header])
+        given = [*principal.tags, *request.tags, *from_header]
+        cleaned = clean_tags(given)
+        if len(cleaned) < len(set(given)) or not set(cleaned).issubset(given):
+            self._sanitized.inc()
+        return cleaned
 
     def _metadata(self, request: OpenAIRequest) -> dict[str, Any]:  # Any: the caller's own JSON.
         if not request.metadata and not request.litellm_metadata:
             return {}
         merged = {**request.metadata, **request.litellm_metadata}
         merged.pop("tags", None)
-        return clean_metadata(merged, self._settings.metadata_bytes_max)
+        cleaned = clean_metadata(merged, self._settings.metadata_bytes_max)
+        if cleaned != merged:
+            self._sanitized.inc()
+        return cleaned
 
+    def _first_header(self, headers: Headers, names: tuple[bytes, ...]) -> str:
+        for name in names:
+            value = headers.get(name)
+            if value:
+                return self._clean_id(value.decode("latin-1").strip())
+        return ""
 
-def _first_header(headers: Headers, names: tuple[bytes, ...]) -> str:
-    for name in names:
-        value = headers.get(name)
-        if value:
-            return clean_id(value.decode("latin-1").strip())
-    return ""
+    def _clean_id(self, text: str) -> str:
+        cleaned = clean_id(text)
+        if cleaned != text:
+            self._sanitized.inc()
+        return cleaned

@@ -1,4 +1,4 @@
-"""The story of one call, in order: admit, route, write down, dispatch, meter, settle (DESIGN §4).
+"""The story of one call, in order: admit, route, write down, dispatch, meter, settle.
 
 A call that was dispatched ends as exactly one event. `journal.append_event` is one synchronous write, so nothing can
 come between an answer and its event, neither a cancelled task nor a stopping server.

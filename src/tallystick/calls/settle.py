@@ -28,6 +28,7 @@ class Settler:
     def begin(self, intent: SpendEvent) -> None:
         """Write the intent. Raises LedgerUnavailable when the journal can't take the call."""
         self._journal.append_intent(intent)
+        self._metrics.open_calls.inc()
 
     async def end(self, event: SpendEvent) -> None:
         """Write the event and wait until it is safe. Raises LedgerUnavailable when it is not."""
@@ -58,6 +59,7 @@ class Settler:
 
     def _observe(self, event: SpendEvent) -> None:
         metrics = self._metrics
+        metrics.open_calls.dec()
         metrics.calls.labels(event.endpoint, event.status).inc()
         metrics.call_seconds.observe((event.ended_at - event.started_at).total_seconds())
         if event.first_token_at is not None:

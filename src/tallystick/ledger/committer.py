@@ -1,4 +1,4 @@
-"""The committer: delivers a journal's events to the store, in order, until they are there (DESIGN §6).
+"""The committer: delivers a journal's events to the store, in order, until they are there.
 
 The store's watermark is the only truth about what was committed. A lost reply, a retry, a second committer with the
 same events: all end with the watermark saying where to go on.
@@ -102,6 +102,9 @@ class Committer:
             await self._learn_watermark(producer_id, retry=retry)
         run = self._reader.next_run(self._limits.batch_events_max, above=self._watermarks[producer_id])
         self._reader.release()
+        if self._reader.damaged_segments:
+            self._metrics.journal_damaged_segments.inc(self._reader.damaged_segments)
+            self._reader.damaged_segments = 0
         if run is None:
             self._metrics.commit_lag_seconds.set(0)
             return self._reader.advance_producer()

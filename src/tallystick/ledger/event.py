@@ -1,4 +1,4 @@
-"""The spend event: the immutable record of one call (DESIGN §5), which is also what an intent holds."""
+"""The spend event: the immutable record of one call, which is also what an intent holds."""
 
 from __future__ import annotations
 

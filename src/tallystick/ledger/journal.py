@@ -1,4 +1,4 @@
-"""The journal: a producer's local durable log (DESIGN §6). It is the queue between a call and the database.
+"""The journal: a producer's local durable log. It is the queue between a call and the database.
 
     append_intent(event)   before the upstream is called: the call can't vanish any more
     append_event(event)    when the call is over: closes the intent, gives the event its number

@@ -50,6 +50,7 @@ class JournalReader:
         self._window_start = 0
         self._offset = 0
         self.damaged_segments = 0
+        """How many were found since whoever counts them last set this to 0."""
 
     @property
     def producer_id(self) -> str | None:

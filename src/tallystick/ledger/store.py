@@ -48,6 +48,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None = None
     key_hash: str | None = None
     user_id: str | None = None
+    provider_response_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -137,7 +138,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerAuditor(Protocol):
-    """Recomputes every sum from the events (DESIGN I2)."""
+    """Recomputes every sum from the events."""
 
     async def audit(self, *, difference_limit: int = 100) -> Audit:
         """Recompute, in one snapshot, while commits go on.

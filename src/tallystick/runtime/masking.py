@@ -1,4 +1,4 @@
-"""Keep secrets out of log lines (DESIGN I7): every value is looked at, wherever it stands in the event."""
+"""Keep secrets out of log lines: every value is looked at, wherever it stands in the event."""
 
 from __future__ import annotations
 

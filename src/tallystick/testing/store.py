@@ -213,6 +213,7 @@ def _matches(event: SpendEvent, where: EventFilter) -> bool:
         where.event_id in {None, event.event_id}
         and where.key_hash in {None, event.key_hash}
         and where.user_id in {None, event.user_id}
+        and where.provider_response_id in {None, event.provider_response_id}
         and _in_time(event.started_at, where)
     )
 

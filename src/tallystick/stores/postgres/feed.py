@@ -40,11 +40,10 @@ class EventFeed:
                 commits = await connection.fetch(self._queries["commits_from"], position, seq, COMMITS_PER_STATEMENT)
                 if not commits:
                     return EventPage(events=(), next=cursor)
-                last = commits[-1]["position"]
-                events = await self._events_of_commits(connection, position, seq, last, limit, where)
+                events = await self._events_of(connection, commits, (position, seq), limit, where)
                 if len(events) == limit:
                     return EventPage(events=events, next=events[-1].cursor)
-                position, seq = last, commits[-1]["last_seq"]
+                position, seq = commits[-1]["position"], commits[-1]["last_seq"]
                 cursor = f"{position}:{seq}"
                 if events:
                     return EventPage(events=events, next=cursor)
@@ -66,12 +65,28 @@ class EventFeed:
             return EventPage(events=(), next=cursor)
         return EventPage(events=found, next=found[0].cursor)
 
-    async def _events_of_commits(
-        self, connection: Connection, position: int, seq: int, last: int, limit: int, where: EventFilter
+    async def _events_of(
+        self,
+        connection: Connection,
+        commits: list[asyncpg.Record],
+        after: tuple[int, int],
+        limit: int,
+        where: EventFilter,
     ) -> tuple[CommittedEvent, ...]:
-        filters, values = self._filters(where, first_parameter=5)
-        statement = self._queries["events_of_commits"].format(filters=filters)
-        rows: list[asyncpg.Record] = await connection.fetch(statement, position, seq, last, limit, *values)
+        first_time = min((row["first_time"] for row in commits if row["first_time"]), default=None)
+        last_time = max((row["last_time"] for row in commits if row["last_time"]), default=None)
+        if first_time is None:
+            return ()  # Nothing but dead letters.
+        filters, values = self._filters(where, first_parameter=7)
+        rows: list[asyncpg.Record] = await connection.fetch(
+            self._queries["events_of_commits"].format(filters=filters),
+            *after,
+            commits[-1]["position"],
+            limit,
+            first_time,
+            last_time,
+            *values,
+        )
         return tuple(committed_event_of(row) for row in rows)
 
     def _filters(self, where: EventFilter, *, first_parameter: int) -> tuple[str, list[Any]]:
@@ -93,6 +108,7 @@ def _wanted(where: EventFilter) -> Mapping[str, Any]:
         "event_time": None if where.event_id is None else _time_of(where.event_id),
         "key_hash": where.key_hash,
         "user_id": where.user_id,
+        "provider_response_id": where.provider_response_id,
         "since": where.since,
         "until": where.until,
     }

@@ -54,10 +54,8 @@ class SqliteLedger:
         return EventPage(events=events, next=events[-1].cursor if events else cursor)
 
     async def latest_events(self, *, limit: int, where: EventFilter) -> tuple[CommittedEvent, ...]:
-        query = "events_by_time" if where.key_hash is None or where.event_id is not None else "events_of_key_by_time"
-
         def work(connection: apsw.Connection) -> list[Row]:
-            return fetch(connection, _SQL[query], _arguments(where, limit))
+            return fetch(connection, _SQL[_narrowest(where)], _arguments(where, limit))
 
         return tuple(committed_event(row) for row in await self._database.read(work))
 
@@ -201,8 +199,18 @@ def _arguments(where: EventFilter, limit: int) -> dict[str, int | str | None]:
         "event_id": where.event_id,
         "key_hash": where.key_hash,
         "user_id": where.user_id,
+        "provider_response_id": where.provider_response_id,
         "limit": limit,
     }
+
+
+def _narrowest(where: EventFilter) -> str:
+    """Return the query whose index leads to the fewest events."""
+    if where.event_id is not None:
+        return "events_by_time"
+    if where.provider_response_id is not None:
+        return "events_of_answer_by_time"
+    return "events_by_time" if where.key_hash is None else "events_of_key_by_time"
 
 
 def _times_of(event_id: str) -> tuple[int, int]:

@@ -84,6 +84,7 @@ CREATE TABLE spend_events (
 CREATE UNIQUE INDEX spend_events_by_id ON spend_events (event_time, event_id);
 CREATE INDEX spend_events_by_number ON spend_events (producer_no, seq);
 CREATE INDEX spend_events_by_key ON spend_events (key_hash, event_time);
+CREATE INDEX spend_events_by_answer ON spend_events (provider_response_id) WHERE provider_response_id <> '';
 -- Days get their partition before their first event is written; this one stays empty.
 CREATE TABLE spend_events_default PARTITION OF spend_events DEFAULT;
 

@@ -1,6 +1,6 @@
 -- name: commits_from
 -- Return up to $3 commits that have numbers behind the cursor ($1 position, $2 number), in their order.
-SELECT position, last_seq
+SELECT position, last_seq, first_time, last_time
 FROM commits
 WHERE position >= $1 AND NOT (position = $1 AND last_seq <= $2)
 ORDER BY position
@@ -8,7 +8,8 @@ LIMIT $3
 
 -- name: events_of_commits
 -- Return up to $4 events behind the cursor ($1, $2) of the commits up to position $3, in feed order. Each commit is
--- looked up by its numbers in the partitions of its own days. {filters} are conditions on an event.
+-- looked up by its numbers in the partitions of its own days; $5 and $6 bound the days of all of them, so that the
+-- planner need not look at every partition that there is. {filters} are conditions on an event.
 SELECT
     event.event_time, event.event_id, event.seq, event.producer_no, event.cache_hit, event.ended_at, event.first_token_at,
     event.cost_nano_usd, event.input_tokens, event.output_tokens, event.cache_read_tokens, event.cache_write_tokens,
@@ -42,6 +43,7 @@ CROSS JOIN LATERAL (
     WHERE event.producer_no = page.producer_no
         AND event.seq BETWEEN page.start_seq AND page.last_seq
         AND event.event_time BETWEEN page.first_time AND page.last_time
+        AND event.event_time BETWEEN $5 AND $6
         AND ({filters})
     ORDER BY event.seq
     LIMIT $4
@@ -105,6 +107,10 @@ event.key_hash = {value}::text
 -- name: filter_user_id
 -- Show one user's events.
 event.user_id = {value}::text
+
+-- name: filter_provider_response_id
+-- Show the events of one answer of a provider. The second condition lets the partial index serve.
+event.provider_response_id = {value}::text AND event.provider_response_id <> ''
 
 -- name: filter_since
 -- Show what started at this moment or later.

@@ -79,6 +79,7 @@ CREATE TABLE spend_events (
 CREATE UNIQUE INDEX spend_events_by_id ON spend_events (event_time, event_id);
 CREATE UNIQUE INDEX spend_events_by_number ON spend_events (producer_no, seq);
 CREATE INDEX spend_events_by_key ON spend_events (key_hash, event_time);
+CREATE INDEX spend_events_by_answer ON spend_events (provider_response_id) WHERE provider_response_id <> '';
 
 CREATE TABLE dead_letters (
   producer_no INTEGER NOT NULL REFERENCES producers (producer_no),

@@ -19,6 +19,7 @@ WHERE c.position >= :position
   AND (:event_id IS NULL OR e.event_id = :event_id)
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
+  AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
 ORDER BY c.position, e.seq
 LIMIT :limit;
 
@@ -46,6 +47,7 @@ WHERE (c.position > :position OR (c.position = :position AND e.seq > :seq))
   AND (:event_id IS NULL OR e.event_id = :event_id)
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
+  AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
 ORDER BY c.position, e.seq
 LIMIT :limit;
 
@@ -71,6 +73,7 @@ WHERE e.event_time >= :since AND e.event_time < :until
   AND (:event_id IS NULL OR e.event_id = :event_id)
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
+  AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
 ORDER BY e.event_time DESC, e.event_id DESC
 LIMIT :limit;
 
@@ -96,5 +99,33 @@ WHERE e.key_hash = :key_hash AND e.event_time >= :since AND e.event_time < :unti
   AND (:event_id IS NULL OR e.event_id = :event_id)
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
+  AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
+ORDER BY e.event_time DESC, e.event_id DESC
+LIMIT :limit;
+
+-- name: events_of_answer_by_time
+-- Return the events of one answer of a provider, newest first, from the index of answers.
+SELECT
+  p.producer_id,
+  (
+    SELECT c.position FROM commits AS c
+    WHERE c.producer_no = e.producer_no AND c.first_seq <= e.seq
+    ORDER BY c.first_seq DESC
+    LIMIT 1
+  ) AS position,
+  e.event_time, e.event_id, e.seq, e.ended_at, e.first_token_at, e.input_tokens, e.output_tokens,
+  e.cache_read_tokens, e.cache_write_tokens, e.reasoning_tokens, e.cost_nano_usd, e.cache_hit, e.call_type,
+  e.endpoint, e.status, e.error_code, e.error_class, e.error_message, e.key_hash, e.key_alias, e.user_id,
+  e.team_id, e.organization_id, e.end_user_id, e.session_id, e.model_group, e.model, e.deployment_id,
+  e.provider, e.api_base, e.tool, e.usage_source, e.cost_status, e.price_version, e.provider_response_id,
+  e.requester_ip, e.user_agent, e.body_ref, e.tags, e.attempts, e.usage_other, e.cost_breakdown, e.metadata
+FROM spend_events AS e INDEXED BY spend_events_by_answer
+JOIN producers AS p ON p.producer_no = e.producer_no
+WHERE e.provider_response_id = :provider_response_id AND e.provider_response_id <> ''
+  AND e.event_time >= :since AND e.event_time < :until
+  AND (:event_id IS NULL OR e.event_id = :event_id)
+  AND (:key_hash IS NULL OR e.key_hash = :key_hash)
+  AND (:user_id IS NULL OR e.user_id = :user_id)
+  AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
 ORDER BY e.event_time DESC, e.event_id DESC
 LIMIT :limit;
