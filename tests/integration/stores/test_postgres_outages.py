@@ -8,8 +8,8 @@ import time
 
 import asyncpg
 import pytest
-from ledger_kit import make_event
 
+from ledger_kit import make_event
 from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import batch_of
 from tallystick.runtime.clock import SystemClock
@@ -33,6 +33,16 @@ async def until_it_answers(database):
                 return await database.ping()
             except StoreUnavailable:
                 await asyncio.sleep(0.01)
+
+
+async def waiting_for(connection):
+    """Return the process that waits for a lock of this connection, as soon as there is one."""
+    statement = "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    async with asyncio.timeout(30):
+        while True:
+            pid = await connection.fetchval(statement)
+            if pid is not None:
+                return pid
 
 
 async def test_nobody_listens():
@@ -118,11 +128,7 @@ async def test_a_commit_whose_connection_is_killed_midway_counts_once(postgres_u
     async with other.transaction():
         await other.execute("SELECT position FROM ledger_head FOR UPDATE")
         commit = asyncio.get_running_loop().create_task(ledger.commit(batch))
-        victim = None
-        while victim is None:
-            victim = await other.fetchval(
-                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            )
+        victim = await waiting_for(other)
         await other.execute("SELECT pg_terminate_backend($1)", victim)
         with pytest.raises(StoreUnavailable):
             await commit
@@ -159,11 +165,7 @@ async def test_a_commit_that_is_cancelled_leaves_nothing_behind(postgres_url, po
     async with other.transaction():
         await other.execute("SELECT position FROM ledger_head FOR UPDATE")
         commit = asyncio.get_running_loop().create_task(ledger.commit(batch))
-        waiting = (
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        while await other.fetchval(waiting) == 0:
-            pass
+        await waiting_for(other)
         commit.cancel()
         with pytest.raises(asyncio.CancelledError):
             await commit

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
-from ledger_kit import START, make_event
 
+from ledger_kit import START, make_event
 from tallystick.errors import RowRefused
 from tallystick.ledger.batch import batch_of
 from tallystick.stores.postgres.audit import PostgresAuditor
