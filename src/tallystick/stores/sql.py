@@ -67,7 +67,7 @@ def parse_queries(text: str, *, file: str) -> Iterator[tuple[str, str]]:
     preamble = text[: names[0].start()] if names else text
     if any(line.strip() and not _COMMENT.match(line) for line in preamble.splitlines()):
         raise ValueError(f"{file}: SQL stands before the first '-- name:'")
-    ends = [match.start() for match in names[1:]] + [len(text)]
+    ends = [*(match.start() for match in names[1:]), len(text)][: len(names)]
     for match, end in zip(names, ends, strict=True):
         lines = text[match.end() : end].strip().splitlines()
         promise = [line for line in lines if _COMMENT.match(line)]
