@@ -42,6 +42,12 @@ class GroupSync:
         self._wake.set()
         return future
 
+    def durable_now(self, fd: int) -> None:
+        """Make what is written to `fd` durable in the calling thread. Raises LedgerUnavailable when the disk refuses."""
+        error = self._sync({fd})
+        if error is not None:
+            raise _refusal(error)
+
     def mark_dirty(self, fd: int) -> None:
         """Let the next sync cover `fd` too."""
         with self._lock:
@@ -95,4 +101,8 @@ def _resolve(waiters: list[asyncio.Future[None]], error: OSError | None) -> None
         if error is None:
             waiter.set_result(None)
         else:
-            waiter.set_exception(LedgerUnavailable(f"the journal could not be made durable: {error.strerror}"))
+            waiter.set_exception(_refusal(error))
+
+
+def _refusal(error: OSError) -> LedgerUnavailable:
+    return LedgerUnavailable(f"the journal could not be made durable: {error.strerror}")

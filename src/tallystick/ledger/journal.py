@@ -81,6 +81,8 @@ class Journal:
         self._fd = -1
         self._offset = 0
         self._segment_end = 0
+        self._names_are_new = False
+        """Whether the directory has a name that no sync has covered yet."""
         self._directory_fd = os.open(slot.directory, os.O_RDONLY | os.O_CLOEXEC)
         self._sync = GroupSync(on_sync_seconds=metrics.journal_sync_seconds.observe, monotonic=clock.monotonic)
 
@@ -142,7 +144,11 @@ class Journal:
         Raises LedgerUnavailable when the disk refuses (fsync) or the database does not commit in time (commit).
         """
         if self._limits.sync == "fsync":
-            await self._sync.durable(self._fd)
+            if self._open or self._names_are_new:
+                self._names_are_new = False
+                await self._sync.durable(self._fd)
+            else:  # A call that is alone: handing it to the thread and back would take longer than the sync itself.
+                self._sync.durable_now(self._fd)
         elif self._limits.sync == "commit" and seq > self.watermark:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._commit_waiters.append((seq, future))
@@ -218,6 +224,7 @@ class Journal:
             self._sealed_bytes += self._offset
         self._fd, self._offset, self._segment_end = fd, offset, size
         self._sync.mark_dirty(self._directory_fd)
+        self._names_are_new = True
         self.segments.append(
             Segment(
                 ordinal=ordinal,

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -330,17 +331,30 @@ def test_two_processes_never_hold_one_slot(tmp_path: Path) -> None:
     mine.release()
 
 
-async def test_fsync_is_waited_for_and_its_failure_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = Metrics()
-    journal = journal_in(tmp_path, sync="fsync", metrics=metrics)
-    synced = []
+@pytest.mark.parametrize("alone", [True, False])
+async def test_fsync_is_waited_for_and_its_failure_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """A call that is alone is synced in the loop, all others by the thread: both promise the same."""
+    journal = journal_in(tmp_path, sync="fsync")
+    synced: list[str] = []
     fdatasync = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(fd) or fdatasync(fd))
+
+    def noting(fd: int) -> None:
+        synced.append(threading.current_thread().name)
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", noting)
+    await journal.settled(journal.append_event(make_event()) or 0)
+    assert "journal-sync" in synced  # The segment's name is new: file and directory are synced together.
+
+    synced.clear()
+    if not alone:
+        journal.append_intent(make_event())
     seq = journal.append_event(make_event())
     assert seq is not None
-
     await journal.settled(seq)
-    assert synced
+    assert synced == [threading.main_thread().name if alone else "journal-sync"]
 
     def broken(_fd: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
