@@ -101,14 +101,19 @@ class Committer:
         if producer_id not in self._watermarks:
             await self._learn_watermark(producer_id, retry=retry)
         run = self._reader.next_run(self._limits.batch_events_max, above=self._watermarks[producer_id])
-        self._reader.release()
         if self._reader.damaged_segments:
             self._metrics.journal_damaged_segments.inc(self._reader.damaged_segments)
             self._reader.damaged_segments = 0
         if run is None:
+            self._reader.release()
             self._metrics.commit_lag_seconds.set(0)
             return self._reader.advance_producer()
-        await self._deliver(producer_id, await self._decode_run(run), retry=retry)
+        try:
+            await self._deliver(producer_id, await self._decode_run(run), retry=retry)
+        except BaseException:  # Cancelled too: whoever goes on must not go on behind what was only read.
+            self._reader.rewind()
+            raise
+        self._reader.release()  # Not before: a run may end segments behind the one in which it began.
         return True
 
     async def _decode_run(self, run: Run) -> Batch:
