@@ -7,8 +7,14 @@ from typing import Annotated
 import typer
 
 from tallystick import __version__
+from tallystick.cli.config import config_app
+from tallystick.cli.doctor import doctor
+from tallystick.cli.keys import keys_app
+from tallystick.cli.migrate import migrate
 from tallystick.cli.options import ConfigOption, DatabaseOption, ends_well
 from tallystick.cli.serve import run_server
+from tallystick.cli.spend import spend
+from tallystick.cli.verify import verify
 
 app = typer.Typer(
     name="tallystick",
@@ -57,6 +63,14 @@ def serve(
         "database_url": database_url,
     }
     return run_server(config_file=config, overrides=overrides, worker_socket=worker_socket)
+
+
+app.command()(migrate)
+app.command()(verify)
+app.command()(doctor)
+app.command()(spend)
+app.add_typer(keys_app, name="keys")
+app.add_typer(config_app, name="config")
 
 
 def main() -> None:

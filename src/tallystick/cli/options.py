@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
-from rich.console import Console
 
+from tallystick.cli.output import say
 from tallystick.config.load import load_settings
 from tallystick.config.settings import Settings
-from tallystick.errors import ConfigError, TallystickError
+from tallystick.errors import BadRequest, ConfigError, TallystickError
+from tallystick.runtime.masking import mask_text
 
 Parameters = ParamSpec("Parameters")
 
@@ -39,8 +40,8 @@ def ends_well(command: Callable[Parameters, int | None]) -> Callable[Parameters,
         try:
             code = command(*args, **kwargs) or GOOD
         except TallystickError as error:
-            Console(stderr=True, highlight=False, soft_wrap=True).print("tallystick:", error.message, markup=False)
-            code = WRONG_USE if isinstance(error, ConfigError) else PROBLEM
+            say(f"tallystick: {mask_text(error.message)}")
+            code = WRONG_USE if isinstance(error, ConfigError | BadRequest) else PROBLEM
         raise typer.Exit(code)
 
     return run

@@ -1,0 +1,49 @@
+"""The reference has a section for each command, with its options and an example."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from tallystick.cli import app
+from tallystick.cli.spend import By
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+COMMON = {"--config", "--database-url", "--json"}
+
+
+def commands(given: Any, name: str = "") -> dict[str, Any]:
+    parts = getattr(given, "commands", None)
+    if not parts:
+        return {name: given}
+    return {
+        leaf: found
+        for part, command in parts.items()
+        for leaf, found in commands(command, f"{name} {part}".strip()).items()
+    }
+
+
+COMMANDS = commands(typer.main.get_command(app))
+
+
+def test_every_command_has_a_section() -> None:
+    assert set(SECTIONS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_section_has_an_example_and_every_option(name: str) -> None:
+    shown = [parameter for parameter in COMMANDS[name].params if not getattr(parameter, "hidden", False)]
+    options = {option for parameter in shown for option in parameter.opts if option.startswith("--")}
+
+    assert f"$ tallystick {name}" in SECTIONS[name]
+    assert options >= COMMON - ({"--json"} if name == "serve" else set())
+    assert [option for option in options - COMMON - {"--help"} if option not in SECTIONS[name]] == []
+
+
+def test_every_grouping_of_spend_is_there() -> None:
+    assert [by.value for by in By if f"`{by.value}`" not in SECTIONS["spend"]] == []
