@@ -84,6 +84,8 @@ class Journal:
         self._names_are_new = False
         """Whether the directory has a name that no sync has covered yet."""
         self._directory_fd = os.open(slot.directory, os.O_RDONLY | os.O_CLOEXEC)
+        for event_id, payload in recovered.open_intents.items():
+            self._keep_open(event_id, encode_frame(INTENT_KIND, 0, payload))
         self._sync = GroupSync(on_sync_seconds=metrics.journal_sync_seconds.observe, monotonic=clock.monotonic)
 
     # Appending
@@ -104,8 +106,7 @@ class Journal:
                 return
             self._metrics.journal_rejected.inc()
             raise
-        self._open[event.event_id] = frame
-        self._reserved_bytes += reserve
+        self._keep_open(event.event_id, frame)
 
     def append_event(self, event: SpendEvent) -> int | None:
         """Write the event of a call, close its intent, and return its number.
@@ -127,6 +128,12 @@ class Journal:
         except LedgerUnavailable:
             self._unwritten.append(event)
             raise
+
+    def append_interrupted(self, event_id: str, payload: bytes) -> None:
+        """End a call of a process that died: its intent reads as its event should. Raises LedgerUnavailable."""
+        # As it is, even when it can't be read: then it becomes a dead letter.
+        self._append_numbered(payload)
+        self._close_intent(event_id)
 
     def drop_intent(self, event_id: str) -> None:
         """Forget an intent of a call that was not dispatched after all: no upstream was asked for anything."""
@@ -253,6 +260,13 @@ class Journal:
         os.close(self._directory_fd)
         self.slot.release()
 
+    def abandon(self) -> None:
+        """Let go of the files, which stay as they are. The slot stays held."""
+        if self._fd >= 0:
+            self._sync.retire(self._fd)
+        self._sync.close()
+        os.close(self._directory_fd)
+
     # Inside
 
     def _append_numbered(self, payload: bytes) -> int:
@@ -285,6 +299,10 @@ class Journal:
 
     def _is_full(self, needed: int) -> bool:
         return self.size_bytes + self._reserved_bytes + needed > self._limits.bytes_max
+
+    def _keep_open(self, event_id: str, frame: bytes) -> None:
+        self._open[event_id] = frame
+        self._reserved_bytes += len(frame) + _GROWTH_BYTES
 
     def _close_intent(self, event_id: str) -> bool:
         frame = self._open.pop(event_id, None)
@@ -336,13 +354,16 @@ def open_journal(
         last_seq=last_seq,
     )
     journal.watermark = confirmed.get(producer_id, 0)
-    journal.begin_segment()
-    decode = msgspec.msgpack.Decoder(SpendEvent).decode
-    for payload in recovered.open_intents.values():
-        event = decode(payload)
-        journal.append_event(event)
-        metrics.interrupted_events.inc()
-        log.warning("call_interrupted", event_id=event.event_id, slot=slot.name)
+    try:
+        # The new segment takes the open intents along: when this process dies before it has ended them, the next does.
+        journal.begin_segment()
+        for event_id, payload in recovered.open_intents.items():
+            journal.append_interrupted(event_id, payload)
+            metrics.interrupted_events.inc()
+            log.warning("call_interrupted", event_id=event_id, slot=slot.name)
+    except BaseException:
+        journal.abandon()
+        raise
     return journal
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -146,9 +147,9 @@ def _scan(segment: Segment) -> tuple[dict[str, bytes], int, int, int]:
         frame = read_frame(buffer, offset)
         if isinstance(frame, Frame):
             if frame.kind == INTENT_KIND:
-                intents[_decode_key(frame.payload).event_id] = frame.payload
+                intents[_event_id(frame.payload)] = frame.payload
             elif frame.kind == EVENT_KIND:
-                intents.pop(_decode_key(frame.payload).event_id, None)
+                intents.pop(_event_id(frame.payload), None)
                 last_seq = frame.seq
             offset = frame.end
             continue
@@ -157,3 +158,11 @@ def _scan(segment: Segment) -> tuple[dict[str, bytes], int, int, int]:
         if following is None:
             return intents, last_seq, offset, torn_bytes
         offset = following  # Damage in the middle: the reader reports it when it gets there.
+
+
+def _event_id(payload: bytes) -> str:
+    """Return the id in a payload; for one that can't be read, which another version may have written, a name for it."""
+    try:
+        return _decode_key(payload).event_id
+    except msgspec.MsgspecError:
+        return f"unreadable-{zlib.crc32(payload):08x}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import os
 import shutil
+import threading
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ledger_kit import crash, journal_in, make_event, value_of
-from tallystick.errors import StoreUnavailable
+from tallystick.errors import LedgerUnavailable, StoreUnavailable
 from tallystick.ledger.batch import fold
 from tallystick.ledger.committer import Committer, CommitterLimits
 from tallystick.ledger.event import SpendEvent
-from tallystick.ledger.journal import Journal
+from tallystick.ledger.frames import INTENT_KIND, encode_frame
+from tallystick.ledger.journal import Journal, JournalLimits, open_journal
+from tallystick.ledger.slots import claim_slot
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import MemoryStore
@@ -261,6 +265,80 @@ async def test_a_payload_that_is_no_event_becomes_a_dead_letter(tmp_path: Path) 
     assert_adds_up(store)
     committer.close()
     journal.close()
+
+
+async def test_a_payload_that_is_no_event_does_not_keep_the_journal_from_opening(tmp_path: Path) -> None:
+    """As a later version may have written it: the next process commits what it can read and keeps the rest."""
+    journal, store = journal_in(tmp_path), MemoryStore()
+    events = append_calls(journal, 2)
+    journal._append_numbered(msgspec.msgpack.encode(["no", "event"]))
+    journal._write(encode_frame(INTENT_KIND, 0, msgspec.msgpack.encode({"event_id": "later", "status": 7})))
+    events += append_calls(journal, 1)
+    crash(journal)
+
+    again = journal_in(tmp_path, confirmed=dict(store.books.watermarks))
+    committer = committer_of(again, store)
+    await committer.drain()
+
+    assert committed(store) == events
+    assert [letter.payload for _, letter in store.books.dead_letters] == [
+        msgspec.msgpack.encode(["no", "event"]),
+        msgspec.msgpack.encode({"event_id": "later", "status": 7}),
+    ]
+    assert_adds_up(store)
+    committer.close()
+    again.close()
+
+
+async def test_calls_are_interrupted_even_when_the_recovery_dies_too(tmp_path: Path, monkeypatch: Any) -> None:
+    journal, store = journal_in(tmp_path), MemoryStore()
+    running = [make_event(status="interrupted") for _ in range(5)]
+    for event in running:
+        journal.append_intent(event)
+    crash(journal)
+
+    append = Journal._append_numbered
+    for died_after in (0, 2):
+        left = died_after
+
+        def append_then_die(self: Journal, payload: bytes) -> int:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt  # As good as a kill: nobody finishes anything.
+            left -= 1
+            return append(self, payload)
+
+        monkeypatch.setattr(Journal, "_append_numbered", append_then_die)
+        slot = claim_slot(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            open_journal(slot, limits=JournalLimits(), clock=SystemClock(), metrics=Metrics(), confirmed={})
+        slot.release()
+    monkeypatch.setattr(Journal, "_append_numbered", append)
+
+    again = journal_in(tmp_path)
+    committer = committer_of(again, store)
+    await committer.drain()
+
+    assert sorted(committed(store), key=_by_id) == sorted(running, key=_by_id)
+    committer.close()
+    again.close()
+
+
+async def test_a_journal_that_can_not_be_opened_leaves_nothing_open(tmp_path: Path, monkeypatch: Any) -> None:
+    """An adoption tries again every few seconds for as long as the disk is full."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    slot = claim_slot(tmp_path)
+    before = (threading.active_count(), len(os.listdir("/proc/self/fd")))
+    for _ in range(3):
+        with pytest.raises(LedgerUnavailable, match="No space left"):
+            open_journal(slot, limits=JournalLimits(), clock=SystemClock(), metrics=Metrics(), confirmed={})
+
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    slot.release()
 
 
 async def test_damaged_frames_become_dead_letters(tmp_path: Path) -> None:
