@@ -152,7 +152,10 @@ class PostgresLedger:
 
 
 async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    """Do `work` while the database does `statement`; return the work's result when both are done."""
+    """Do `work` while the database does `statement`; return the work's result when both are done.
+
+    Any: what a coroutine yields and is sent, which nobody uses.
+    """
     task = asyncio.get_running_loop().create_task(work)
     try:
         # The statement is awaited first, whatever becomes of the work: a rollback needs the connection at rest.
@@ -169,7 +172,7 @@ async def _fold_and_list_entities(batch: Batch) -> tuple[Folding, list[str]]:
     return folding, await columns_of(folding.daily_entities())
 
 
-async def _columns_later(sums: Callable[[], dict[Any, Counters]]) -> list[str]:
+async def _columns_later(sums: Callable[[], dict[Any, Counters]]) -> list[str]:  # Any: each table has its own key.
     return await columns_of(sums())
 
 
