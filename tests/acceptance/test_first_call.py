@@ -108,7 +108,9 @@ def test_the_first_calls_and_what_the_ledger_says_of_them(demo: Demo) -> None:
 
     assert spend.returncode == 0, spend.stderr
     rows = json.loads(spend.stdout)
-    expected = sum(2500 * usage.prompt_tokens + 10_000 * getattr(usage, "completion_tokens", 0) for usage in usages if usage)
+    expected = sum(
+        2500 * usage.prompt_tokens + 10_000 * getattr(usage, "completion_tokens", 0) for usage in usages if usage
+    )
     assert str(expected) in spend.stdout, rows
     assert verify.returncode == 0, verify.stderr
     facts = json.loads(verify.stdout)

@@ -1,0 +1,54 @@
+"""Options and fixtures of the acceptance tests: real processes, killed, cut off and filled up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from server_kit import UpstreamProcess, upstream_process
+
+_SECONDS_A_KILL = 15
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("acceptance")
+    group.addoption("--kills", type=int, default=6, help="kill -9 so many times for each engine (tests/acceptance)")
+    group.addoption("--outage-seconds", type=float, default=5.0, help="how long the database stays away")
+    group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give tests whose length is an option the time that they need."""
+    seconds = {
+        "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
+        "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
+    }
+    for item in items:
+        for name in seconds.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.timeout(seconds[name]))
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--kills", 6))
+
+
+@pytest.fixture
+def outage_seconds(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--outage-seconds", 5.0))
+
+
+@pytest.fixture
+def upstream() -> Iterator[UpstreamProcess]:
+    with upstream_process() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client whose connections are not kept, so that each call reaches a process that lives."""
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        yield session

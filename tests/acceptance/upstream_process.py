@@ -1,0 +1,128 @@
+"""An upstream in a process of its own, so that it survives what is killed: python upstream_process.py PORT
+
+It answers by the model's name, `kind[:milliseconds]`, and by the caller's own id in `metadata.call`, on which its usage
+depends, so that a test can tell what an event must hold. GET /seen lists the ids that were asked, in order.
+
+    plain, slow:MS      a chat answer, at once or after so long
+    stream, pause:MS    with "stream": true: chunks, at once or with so long a pause between them
+    silent              never answers
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import zlib
+from typing import Any
+
+import httptools
+import uvloop
+
+WORDS = ("The", " stick", " has", " two", " halves", ".")
+
+
+def usage_of(call_id: str) -> dict[str, int]:
+    """Return the usage that the answer to a call reports."""
+    number = zlib.crc32(call_id.encode())
+    prompt, completion = 10 + number % 90, 1 + number // 90 % 40
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection; its requests come one after the other."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._body = b""
+        self._answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answering is not None:
+            self._answering.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_begin(self) -> None:
+        self._url = self._body = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        if self._url == b"/seen":
+            self._send(200, json.dumps(self._seen).encode())
+            return
+        request = json.loads(self._body)
+        self._seen.append(request["metadata"]["call"])
+        self._answering = asyncio.get_running_loop().create_task(self._answer(request))
+
+    async def _answer(self, request: dict[str, Any]) -> None:
+        kind, _, milliseconds = request["model"].partition(":")
+        pause = int(milliseconds or 0) / 1000
+        if kind == "silent":
+            await asyncio.Event().wait()
+        if request.get("stream"):
+            await self._stream(request, pause)
+            return
+        if pause:
+            await asyncio.sleep(pause)
+        self._send(200, json.dumps(_plain(request)).encode())
+
+    async def _stream(self, request: dict[str, Any], pause: float) -> None:
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        for chunk in _chunks(request):
+            if pause:
+                await asyncio.sleep(pause)
+            self._transport.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        self._transport.write(b"0\r\n\r\n")
+
+    def _send(self, status: int, body: bytes) -> None:
+        head = b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
+        self._transport.write(head + body)
+
+
+def _plain(request: dict[str, Any]) -> dict[str, Any]:
+    call_id = request["metadata"]["call"]
+    message = {"role": "assistant", "content": "".join(WORDS)}
+    return {
+        "id": f"chatcmpl-{call_id}",
+        "object": "chat.completion",
+        "created": 1,
+        "model": request["model"],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        "usage": usage_of(call_id),
+    }
+
+
+def _chunks(request: dict[str, Any]) -> list[bytes]:
+    call_id = request["metadata"]["call"]
+    head = {"id": f"chatcmpl-{call_id}", "object": "chat.completion.chunk", "created": 1, "model": request["model"]}
+    parts: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]} for word in WORDS
+    ]
+    parts.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    if (request.get("stream_options") or {}).get("include_usage"):
+        parts.append({"choices": [], "usage": usage_of(call_id)})
+    return [*(b"data: " + json.dumps({**head, **part}).encode() + b"\n\n" for part in parts), b"data: [DONE]\n\n"]
+
+
+async def _serve(port: int) -> None:
+    seen: list[str] = []
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(seen), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))
