@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -48,6 +49,19 @@ def test_the_doctor_is_quick_and_says_what_to_do(away) -> None:
     (check,) = [check for check in outcome.json()["checks"] if check["name"] == "database"]
     assert check["state"] == "bad"
     assert "hush-hush" not in outcome.stdout
+
+
+def test_the_doctor_does_not_wait_for_one_that_says_nothing(away) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"postgresql://teller:hush-hush@127.0.0.1:{silent.getsockname()[1]}/ledger"
+        started = time.monotonic()
+        outcome = away("doctor", "--json", "--database-url", url)
+
+    assert time.monotonic() - started < 10
+    assert outcome.code == 1
+    assert "did not answer in time" in outcome.stdout
 
 
 @pytest.mark.parametrize("words", [["spend", "--by", "shoe size"], ["verify", "--nonsense"], ["keys"], ["nonsense"]])
