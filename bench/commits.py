@@ -99,7 +99,7 @@ class CommitBench:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch-size", type=int, default=5_000)
+    parser.add_argument("--batch-size", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument(
         "--warm-up", type=int, default=10, help="rounds before, in which the day's sums come into being"

@@ -24,6 +24,7 @@ from tallystick.control.build import build_snapshot
 from tallystick.control.deployment import Snapshot
 from tallystick.errors import ConfigError, StoreError
 from tallystick.ledger.committer import CommitterLimits
+from tallystick.ledger.inspection import StoreInspector
 from tallystick.ledger.journal import JournalLimits
 from tallystick.ledger.service import LedgerService
 from tallystick.ledger.store import LedgerAuditor, LedgerReader, LedgerStore
@@ -48,6 +49,7 @@ class Store:
     ledger: LedgerStore
     reader: LedgerReader
     auditor: LedgerAuditor
+    inspector: StoreInspector
     keys: KeyStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
@@ -70,6 +72,7 @@ def open_store(settings: Settings, *, clock: Clock) -> Store:
 def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.audit import SqliteAuditor
     from tallystick.stores.sqlite.database import SqliteDatabase
+    from tallystick.stores.sqlite.inspect import SqliteInspector
     from tallystick.stores.sqlite.keys import SqliteKeys
     from tallystick.stores.sqlite.ledger import SqliteLedger
 
@@ -85,6 +88,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         ledger=ledger,
         reader=ledger,
         auditor=SqliteAuditor(database=database),
+        inspector=SqliteInspector(database=database),
         keys=SqliteKeys(database=database),
         ping=database.ping,
         migrate=database.migrate,
@@ -95,6 +99,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
 def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.audit import PostgresAuditor
     from tallystick.stores.postgres.database import PostgresDatabase
+    from tallystick.stores.postgres.inspect import PostgresInspector
     from tallystick.stores.postgres.keys import PostgresKeyStore
     from tallystick.stores.postgres.ledger import PostgresLedger
 
@@ -113,6 +118,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         ledger=ledger,
         reader=ledger,
         auditor=PostgresAuditor(database=database),
+        inspector=PostgresInspector(database=database),
         keys=PostgresKeyStore(database=database),
         ping=database.ping,
         migrate=database.migrate,

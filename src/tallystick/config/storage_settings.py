@@ -110,7 +110,7 @@ class CommitterSettings(Frozen):
 
     batch_events_max: Annotated[
         PositiveCount, Given(name="batch_events_max", description="Most events in one transaction.")
-    ] = 5000
+    ] = 20_000
     batch_wait_seconds: Annotated[
         Seconds, Given(name="batch_wait_seconds", description="Longest wait for a batch to fill.")
     ] = 0.1

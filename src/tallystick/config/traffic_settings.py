@@ -76,7 +76,7 @@ class UpstreamSettings(Frozen):
     ] = 10.0
     keepalive_seconds: Annotated[
         Seconds, Given(name="upstream_keepalive_seconds", description="How long an idle connection is kept open.")
-    ] = 60.0
+    ] = 15.0
 
 
 class RoutingSettings(Frozen):

@@ -35,7 +35,7 @@ _DECODE_SLICE = 200
 class CommitterLimits:
     """The committer's settings."""
 
-    batch_events_max: int = 5000
+    batch_events_max: int = 20_000
     batch_wait_seconds: float = 0.1
     retry_seconds_min: float = 0.05
     retry_seconds_max: float = 5.0

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from conformance.kit import make_batch, with_dead_letter
 from ledger_kit import make_event
+from tallystick.cli.checks.database import _check_time
 from tallystick.ledger.batch import batch_of
 
 
@@ -31,7 +32,14 @@ def test_a_ledger_at_work_is_well(cli) -> None:
     assert outcome.code == 0, outcome.stdout
     assert found["database"]["state"] == found["database: schema"]["state"] == "good"
     assert found["database: newest event"]["state"] == "good"
-    assert found["database: dead letters"]["found"] == "none among 1 events"
+    assert found["database: dead letters"]["found"] == "none"
+    assert found["database: time"]["state"] == "good"
+    assert found["database: schema"]["found"] == "version 0001 is up to date"
+    if "postgresql" in cli.database_url:
+        assert "PostgreSQL 1" in found["database"]["found"]
+        assert "made ahead" in found["database: partitions"]["found"]
+    else:
+        assert "SQLite 3." in found["database"]["found"]
 
 
 def test_dead_letters_are_told(cli) -> None:
@@ -40,7 +48,7 @@ def test_dead_letters_are_told(cli) -> None:
     check = checks(cli("doctor", "--json"))["database: dead letters"]
 
     assert check["state"] == "warn"
-    assert "1 events, $0.000001" in check["found"]
+    assert "1 event, $0.000001" in check["found"]
 
 
 def test_a_clock_that_was_set_back_is_told(cli) -> None:
@@ -88,3 +96,21 @@ def test_people_see_what_to_do(away) -> None:
     assert outcome.code == 1
     assert "bad: database: Start it, or correct database_url." in outcome.stdout
     assert outcome.stdout.splitlines()[-1].startswith("1 bad, ")
+
+
+def test_events_in_the_default_partition(postgres_cli) -> None:
+    postgres_cli.seed(make_batch("p", 1, 1))
+    postgres_cli.execute("ALTER TABLE spend_events DETACH PARTITION spend_events_20260314")
+    postgres_cli.execute("INSERT INTO spend_events SELECT * FROM spend_events_20260314")
+
+    assert checks(postgres_cli("doctor", "--json"))["database: partitions"]["state"] == "warn"
+
+
+def test_clocks_that_differ_are_told() -> None:
+    now = datetime(2026, 11, 3, 12, tzinfo=UTC)
+    second = timedelta(seconds=1)
+
+    assert _check_time(now, now, now + 5 * second).state == "good"
+    assert _check_time(now - second, now, now).state == "good"
+    assert _check_time(now - 3 * second, now, now + second).state == "warn"
+    assert _check_time(now + 9 * second, now, now + 5 * second).state == "warn"

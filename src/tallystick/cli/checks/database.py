@@ -1,9 +1,10 @@
-"""The database: does it answer, is its schema up to date, has it dead letters, does its time fit ours."""
+"""The database: does it answer, is its schema up to date, does its time fit ours, has it dead letters, partitions."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Final
 
 import uvloop
@@ -11,9 +12,11 @@ import uvloop
 from tallystick.bootstrap import Store, open_store
 from tallystick.cli.checks.check import Check
 from tallystick.cli.database import require_file, without_migrating
+from tallystick.cli.output import counted
 from tallystick.config.database_url import masked_url
 from tallystick.config.settings import Settings
 from tallystick.errors import MigrationFailed, StoreUnavailable
+from tallystick.ledger.inspection import Partitions, StoreFacts
 from tallystick.ledger.store import EventFilter
 from tallystick.pricing.money import format_usd
 from tallystick.runtime.clock import Clock
@@ -21,8 +24,7 @@ from tallystick.runtime.clock import Clock
 _CONNECT_SECONDS: Final = 3.0
 _WHOLE_SECONDS: Final = 6.0
 _CLOCK_GAP: Final = timedelta(minutes=1)
-# Dead letters are counted by an audit, which reads every event.
-_EVENTS_COUNTED_MAX: Final = 100_000
+_TIME_GAP: Final = timedelta(seconds=2)
 
 
 def check_database(settings: Settings, clock: Clock) -> list[Check]:
@@ -50,10 +52,16 @@ async def _look(settings: Settings, name: str, clock: Clock) -> list[Check]:
             started = clock.monotonic()
             await store.ping()
             milliseconds = (clock.monotonic() - started) * 1_000
-            checks.append(Check(name="database", state="good", found=f"{name} answered in {milliseconds:.0f} ms"))
-            checks.append(Check(name="database: schema", state="good", found="is up to date"))
+            asked = clock.now()
+            facts = await store.inspector.inspect()
+            answered = f"{name} answered in {milliseconds:.0f} ms ({facts.engine})"
+            schema = f"version {facts.schema_version:04d} is up to date"
+            checks.append(Check(name="database", state="good", found=answered))
+            checks.append(Check(name="database: schema", state="good", found=schema))
+            checks.append(_check_time(facts.now, asked, clock.now()))
             checks.append(await _check_newest_event(store, clock))
-            checks.append(await _check_dead_letters(store))
+            checks.append(_check_dead_letters(facts))
+            checks += _check_partitions(facts.partitions, facts.now)
     except MigrationFailed as error:
         checks.append(Check(name="database", state="good", found=f"{name} answers"))
         checks.append(_outdated(error, settings))
@@ -110,17 +118,46 @@ async def _check_newest_event(store: Store, clock: Clock) -> Check:
     return Check(name="database: newest event", state="good", found=found)
 
 
-async def _check_dead_letters(store: Store) -> Check:
-    events = (await store.reader.total("global", "")).requests
-    if events > _EVENTS_COUNTED_MAX:
-        found = f"not counted among {events:,} events; `tallystick verify` does"
-        return Check(name="database: dead letters", state="good", found=found)
-    audit = await store.auditor.audit(difference_limit=1)
-    if audit.dead_letters:
+def _check_time(theirs: datetime, asked: datetime, answered: datetime) -> Check:
+    """The database's time lies between question and answer, but for what two clocks may differ."""
+    gap = max(asked - theirs, theirs - answered, timedelta(0))
+    if gap > _TIME_GAP:
+        return Check(
+            name="database: time",
+            state="warn",
+            found=f"{theirs:%Y-%m-%d %H:%M:%S} UTC, {gap.total_seconds():.0f} s from this machine's",
+            mend="Set both clocks with NTP. The order of the ledger does not depend on them, its days do.",
+        )
+    return Check(name="database: time", state="good", found="agrees with this machine's")
+
+
+def _check_dead_letters(facts: StoreFacts) -> Check:
+    if facts.dead_letters:
         return Check(
             name="database: dead letters",
             state="warn",
-            found=f"{audit.dead_letters:,} events, {format_usd(audit.dead_letter_cost_nano_usd)}, were refused",
+            found=f"{counted(facts.dead_letters, 'event')}, {format_usd(facts.dead_letter_cost_nano_usd)}, refused",
             mend="Read the reasons in the table dead_letters; `tallystick verify` counts them.",
         )
-    return Check(name="database: dead letters", state="good", found=f"none among {audit.events:,} events")
+    return Check(name="database: dead letters", state="good", found="none")
+
+
+def _check_partitions(partitions: Partitions | None, now: datetime) -> Iterator[Check]:
+    """Partitions are made ahead by the commits of a server at work; one that rests makes them when it is needed."""
+    if partitions is None:
+        return
+    name = "database: partitions"
+    if not partitions.default_is_empty:
+        yield Check(
+            name=name,
+            state="warn",
+            found="events lie in the default partition: that of their day was detached before they came",
+            mend="Nothing is lost. Attach the day's partition again, with these events in it.",
+        )
+    elif partitions.last_day is None:
+        yield Check(name=name, state="good", found="none yet; the first commit makes them")
+    elif partitions.last_day <= now.date():
+        found = f"made up to {partitions.last_day}; the next commit makes more"
+        yield Check(name=name, state="good", found=found)
+    else:
+        yield Check(name=name, state="good", found=f"made ahead up to {partitions.last_day}")

@@ -78,14 +78,15 @@ class EventPartitions:
 
     async def _existing(self, connection: Connection) -> set[date]:
         rows = await connection.fetch(self._database.queries["event_partitions"])
-        return {day for row in rows if (day := _day_of(row["relname"])) is not None}
+        return {day for row in rows if (day := day_of(row["relname"])) is not None}
 
 
 def _name_of(day: date) -> str:
     return f"{_PREFIX}{day:%Y%m%d}"
 
 
-def _day_of(name: str) -> date | None:
+def day_of(name: str) -> date | None:
+    """Return the day whose partition has this name; None for another table's name."""
     digits = name.removeprefix(_PREFIX)
     if len(digits) != 8 or not digits.isdigit():
         return None

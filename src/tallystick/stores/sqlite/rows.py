@@ -53,7 +53,7 @@ _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_attempts = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 _decode_usage = msgspec.json.Decoder(dict[str, int]).decode
 _decode_breakdown = msgspec.json.Decoder(dict[str, int]).decode
-_decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_metadata = msgspec.json.Decoder(dict[str, Any]).decode  # Any: the caller's own JSON.
 
 
 def event_row(event: SpendEvent, *, producer_no: int, seq: int) -> Row:

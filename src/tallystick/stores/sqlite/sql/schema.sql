@@ -52,3 +52,7 @@ ROLLBACK;
 -- name: ping
 -- Read the file.
 SELECT count(*) FROM sqlite_schema;
+
+-- name: current_time
+-- Return the time in microseconds since 1970.
+SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000;
