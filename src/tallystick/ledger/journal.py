@@ -23,7 +23,7 @@ import structlog
 
 from tallystick.errors import LedgerUnavailable
 from tallystick.ledger.event import SpendEvent
-from tallystick.ledger.frames import EVENT_KIND, INTENT_KIND, PAYLOAD_BYTES_MAX, encode_frame
+from tallystick.ledger.frames import EVENT_KIND, INTENT_KIND, PAYLOAD_BYTES_MAX, PREFIX_BYTES, encode_frame
 from tallystick.ledger.group_sync import GroupSync
 from tallystick.ledger.segments import Recovered, Segment, SegmentHeader, create_segment, recover
 from tallystick.ledger.slots import ProducerRecord, Slot, current_boot_id, new_producer_id
@@ -96,7 +96,7 @@ class Journal:
         Raises LedgerUnavailable when the byte limit is reached or the disk is full, unless the policy is `shed`: then
         the call goes on without an intent.
         """
-        frame = encode_frame(INTENT_KIND, 0, self._encode(event))
+        frame = encode_frame(INTENT_KIND, 0, self._payload_of(event))
         reserve = len(frame) + _GROWTH_BYTES
         try:
             self._make_room(len(frame) + reserve)
@@ -114,16 +114,12 @@ class Journal:
         None when the policy is `shed` and there is no room: then the event is lost, counted and reported. Raises
         LedgerUnavailable when the disk refuses; the event is kept in memory then and written as soon as it can be.
         """
+        payload = self._payload_of(event)  # First: an event that can't be written must not close its intent.
         had_intent = self._close_intent(event.event_id)
-        payload = self._encode(event)
-        if len(payload) > PAYLOAD_BYTES_MAX:
-            raise AssertionError(f"an event of {len(payload)} bytes: its texts were not capped")
-        if not had_intent and self._limits.policy == "shed" and self._is_full(len(payload)):
-            self._shed(event)
-            return None
-        if self._unwritten:
-            self.write_waiting_events()
+        if not had_intent and self._limits.policy == "shed":
+            return self._append_or_shed(event, payload)
         try:
+            self.write_waiting_events()
             return self._append_numbered(payload)
         except LedgerUnavailable:
             self._unwritten.append(event)
@@ -268,6 +264,21 @@ class Journal:
         os.close(self._directory_fd)
 
     # Inside
+
+    def _payload_of(self, event: SpendEvent) -> bytes:
+        payload = self._encode(event)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise AssertionError(f"an event of {len(payload)} bytes: its texts were not capped")
+        return payload
+
+    def _append_or_shed(self, event: SpendEvent, payload: bytes) -> int | None:
+        """Write an event for which no room was set aside; lose it, counted, when there is none."""
+        try:
+            self._make_room(len(payload) + PREFIX_BYTES)
+            return self._append_numbered(payload)
+        except LedgerUnavailable:
+            self._shed(event)
+            return None
 
     def _append_numbered(self, payload: bytes) -> int:
         seq = self.last_seq + 1

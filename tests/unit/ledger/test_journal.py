@@ -258,6 +258,71 @@ async def test_a_full_disk_refuses_new_calls_and_keeps_the_event_of_a_running_on
     crash(journal)
 
 
+async def test_every_event_that_a_full_disk_refused_is_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = journal_in(tmp_path)
+    events = [make_event() for _ in range(3)]
+    for event in events:
+        journal.append_intent(event)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        for event in events:
+            with pytest.raises(LedgerUnavailable, match="No space left"):
+                journal.append_event(event)
+
+    journal.write_waiting_events()
+
+    assert [found for _, _, found in read_all(journal)] == events
+    crash(journal)
+
+
+async def test_shedding_on_a_full_disk_goes_on_counts_and_keeps_nothing_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    journal = journal_in(tmp_path, policy="shed", metrics=metrics)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        for _ in range(20):
+            event = make_event()
+            journal.append_intent(event)
+            assert journal.append_event(event) is None
+    another = make_event()
+    journal.append_intent(another)
+    journal.append_event(another)
+
+    assert value_of(metrics.journal_shed) == 20
+    assert [found for _, _, found in read_all(journal)] == [another]
+    crash(journal)
+
+
+async def test_an_event_that_can_not_be_written_leaves_its_intent(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    event = make_event()
+    journal.append_intent(event)
+
+    with pytest.raises(OverflowError):
+        journal.append_event(msgspec.structs.replace(event, cost_nano_usd=1 << 70))
+    with pytest.raises(AssertionError, match="not capped"):
+        journal.append_event(msgspec.structs.replace(event, metadata={"text": "x" * (5 << 20)}))
+    with pytest.raises(AssertionError, match="not capped"):
+        journal.append_intent(make_event(metadata={"text": "x" * (5 << 20)}))
+    crash(journal)
+
+    again = journal_in(tmp_path)
+    assert [found for _, _, found in read_all(again)] == [event]
+    crash(again)
+
+
 async def test_a_disk_that_takes_only_a_part_leaves_no_half_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
