@@ -85,17 +85,26 @@ class LedgerService:
     async def adopt_abandoned_slots(self) -> int:
         """Finish the work of processes that died without coming back; return the number of slots finished."""
         finished = 0
-        slots = abandoned_slots(self._directory)
-        while slots:
-            slot = slots.pop()
-            if not await self._store_answers(slot):
-                for waiting in (slot, *slots):
-                    waiting.release()
-                return finished
-            journal = await self._open(slot)
-            finished += await self._finish(journal, self._committer_of(journal))
-            log.info("slot_adopted", slot=slot.name)
+        waiting = abandoned_slots(self._directory)
+        try:
+            while waiting and await self._store_answers(waiting[-1]):
+                finished += await self._adopt(waiting.pop())
+        finally:
+            for slot in waiting:
+                slot.release()
         return finished
+
+    async def _adopt(self, slot: Slot) -> bool:
+        """Finish one slot; False when that has to wait."""
+        try:
+            journal = await self._open(slot)
+        except LedgerUnavailable as error:
+            log.warning("slot_not_adopted", slot=slot.name, reason=str(error))
+            return False
+        if not await self._finish(journal, self._committer_of(journal)):
+            return False
+        log.info("slot_adopted", slot=slot.name)
+        return True
 
     async def _adopt_for_ever(self) -> None:
         while True:
