@@ -80,6 +80,7 @@ class Journal:
         self._sealed_bytes = sum(segment.size for segment in recovered.segments)
         self._fd = -1
         self._offset = 0
+        self._header_bytes = 0
         self._segment_end = 0
         self._names_are_new = False
         """Whether the directory has a name that no sync has covered yet."""
@@ -226,6 +227,7 @@ class Journal:
             self._sync.retire(self._fd)
             self._sealed_bytes += self._offset
         self._fd, self._offset, self._segment_end = fd, offset, size
+        self._header_bytes = offset - len(intents)
         self._sync.mark_dirty(self._directory_fd)
         self._names_are_new = True
         self.segments.append(
@@ -240,9 +242,13 @@ class Journal:
         self._metrics.journal_bytes.set(self.size_bytes)
 
     def close(self) -> None:
-        """End writing and free the slot. When the store has confirmed everything, no segment is left behind."""
+        """End writing and free the slot. When the store has confirmed everything, no segment is left behind.
+
+        What is appended later is refused: the slot may have its next owner, and the file descriptor another file.
+        """
         self._sync.retire(self._fd)
         self._sync.close()
+        self._fd = -1
         is_empty = (
             len(self.segments) == 1 and not self._open and not self._unwritten and self.watermark >= self.last_seq
         )
@@ -250,6 +256,9 @@ class Journal:
             self.slot.write_producer(
                 ProducerRecord(producer_id=self.producer_id, boot_id=current_boot_id(), last_seq=self.last_seq)
             )
+            self.segments.pop().path.unlink(missing_ok=True)
+        elif self._offset == self._header_bytes and len(self.segments) > 1:
+            # Nothing came into it: a slot that is opened again and again must not grow by a file each time.
             self.segments.pop().path.unlink(missing_ok=True)
         else:
             os.truncate(self.segments[-1].path, self._offset)
@@ -289,6 +298,8 @@ class Journal:
         return seq
 
     def _write(self, frame: bytes) -> None:
+        if self._fd < 0:
+            raise LedgerUnavailable("the journal is closed: the server is stopping")
         try:
             written = os.pwrite(self._fd, frame, self._offset)
         except OSError as error:
@@ -305,7 +316,7 @@ class Journal:
             )
         if self._unwritten:
             self.write_waiting_events()
-        if self._offset + self._reserved_bytes + needed > self._segment_end:
+        if self._fd >= 0 and self._offset + self._reserved_bytes + needed > self._segment_end:
             self.begin_segment()
 
     def _is_full(self, needed: int) -> bool:

@@ -133,6 +133,8 @@ def recover(slot: Slot) -> Recovered:
         return Recovered([], {}, None, 0, 0)
     last = segments[-1]
     intents, last_seq, end, torn_bytes = _scan(last)
+    # What was set aside and not used goes too: else each death of a process would cost the journal a whole segment.
+    os.truncate(last.path, end)
     last.size = end
     return Recovered(segments, intents, last.producer_id, last_seq, torn_bytes)
 

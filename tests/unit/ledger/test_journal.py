@@ -133,6 +133,60 @@ async def test_a_clean_close_with_everything_committed_leaves_no_segment(tmp_pat
     assert len(list(tmp_path.glob("slot-*/*.journal"))) == 1  # Not committed: it stays.
 
 
+async def test_a_closed_journal_writes_nowhere(tmp_path: Path) -> None:
+    """A task that outlives the journal must not write into a slot of others, or a file that has its number now."""
+    journal = journal_in(tmp_path)
+    event = make_event()
+    journal.append_intent(event)
+    fd = journal._fd
+    journal.close()
+    size = journal.segments[-1].path.stat().st_size
+    victim = os.open(tmp_path / "victim", os.O_RDWR | os.O_CREAT)
+    os.dup2(victim, fd)
+
+    with pytest.raises(LedgerUnavailable, match="is closed"):
+        journal.append_event(event)
+    for _ in range(100):
+        with pytest.raises(LedgerUnavailable, match="is closed"):
+            journal.append_intent(make_event())
+
+    os.close(victim)
+    os.close(fd)
+    assert (tmp_path / "victim").stat().st_size == 0
+    assert [path.stat().st_size for path in tmp_path.glob("slot-*/*.journal")] == [size]
+
+
+async def test_processes_that_die_again_and_again_do_not_fill_the_journal(tmp_path: Path) -> None:
+    limits = {"segment_bytes": 256 * 1024, "bytes_max": 1024 * 1024}
+    for _ in range(10):
+        crash(journal_in(tmp_path, **limits))
+
+    journal = journal_in(tmp_path, **limits)
+
+    assert journal.has_room
+    assert journal.size_bytes < 16 * 1024
+    assert sum(path.stat().st_size for path in tmp_path.glob("slot-*/*.journal")) < 300 * 1024
+    crash(journal)
+
+
+async def test_a_slot_that_is_opened_for_nothing_does_not_grow(tmp_path: Path) -> None:
+    events = [make_event() for _ in range(3)]
+    journal = journal_in(tmp_path)
+    producer_id = journal.producer_id
+    for event in events[:2]:
+        journal.append_event(event)
+    journal.close()
+
+    for confirmed in (None, {producer_id: 0}, None, {producer_id: 0}):
+        journal_in(tmp_path, confirmed=confirmed).close()
+
+    assert len(list(tmp_path.glob("slot-*/*.journal"))) == 1
+    again = journal_in(tmp_path)
+    again.append_event(events[2])
+    assert [event for _, _, event in read_all(again)] == events
+    crash(again)
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 async def test_a_torn_tail_is_cut_and_counted(tmp_path: Path, cut: int) -> None:
     journal = journal_in(tmp_path)
