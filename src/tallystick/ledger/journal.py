@@ -82,8 +82,6 @@ class Journal:
         self._offset = 0
         self._header_bytes = 0
         self._segment_end = 0
-        self._names_are_new = False
-        """Whether the directory has a name that no sync has covered yet."""
         self._directory_fd = os.open(slot.directory, os.O_RDONLY | os.O_CLOEXEC)
         for event_id, payload in recovered.open_intents.items():
             self._keep_open(event_id, encode_frame(INTENT_KIND, 0, payload))
@@ -148,11 +146,7 @@ class Journal:
         Raises LedgerUnavailable when the disk refuses (fsync) or the database does not commit in time (commit).
         """
         if self._limits.sync == "fsync":
-            if self._open or self._names_are_new:
-                self._names_are_new = False
-                await self._sync.durable(self._fd)
-            else:  # A call that is alone: handing it to the thread and back would take longer than the sync itself.
-                self._sync.durable_now(self._fd)
+            await self._sync.durable(self._fd)
         elif self._limits.sync == "commit" and seq > self.watermark:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._commit_waiters.append((seq, future))
@@ -224,12 +218,12 @@ class Journal:
         except OSError as error:
             raise LedgerUnavailable(f"the journal can't grow: {error.strerror or error}") from error
         if self._fd >= 0:
+            os.ftruncate(self._fd, self._offset)  # What it did not need counts against no limit, so it must not stay.
             self._sync.retire(self._fd)
             self._sealed_bytes += self._offset
         self._fd, self._offset, self._segment_end = fd, offset, size
         self._header_bytes = offset - len(intents)
         self._sync.mark_dirty(self._directory_fd)
-        self._names_are_new = True
         self.segments.append(
             Segment(
                 ordinal=ordinal,

@@ -149,13 +149,22 @@ async def test_a_slot_that_can_not_be_opened_does_not_lock_the_others_away(
     assert_holds(store, [event for events in left for event in events])
 
 
-async def test_an_adoption_that_is_cancelled_leaves_every_slot_free(tmp_path: Path) -> None:
+async def test_an_adoption_that_is_cancelled_leaves_every_slot_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = MemoryStore()
     for number in (1, 2, 3):
         leave_behind(tmp_path, number)
-    service = service_in(tmp_path, store)
-    adopting = asyncio.create_task(service.adopt_abandoned_slots())
-    await until(lambda: store.calls)
+    asked = asyncio.Event()
+
+    async def never_answer(_producer_id: str) -> int:
+        asked.set()
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr(store, "watermark", never_answer)
+    adopting = asyncio.create_task(service_in(tmp_path, store).adopt_abandoned_slots())
+    await asyncio.wait_for(asked.wait(), 10)
     adopting.cancel()
     await asyncio.wait([adopting])
 

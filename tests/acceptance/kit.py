@@ -1,0 +1,83 @@
+"""What the acceptance tests share: a server under test, calls with a key that it knows, and the end of every test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from acceptance.load import MODELS, Load, assert_nothing_missing_or_double, committed_calls
+from fault_proxy import FaultProxy
+from server_kit import AUTHORIZATION, ServerProcess, UpstreamProcess, eventually
+
+
+def server_of(
+    tmp_path: Path,
+    upstream: UpstreamProcess,
+    database_url: str | None,
+    *,
+    workers: int = 1,
+    models: tuple[str, ...] = MODELS,
+    **general: Any,
+) -> ServerProcess:
+    """Return a server that notices soon when its database is away; not started yet."""
+    quick = {"database_connect_timeout_seconds": 1, "database_statement_timeout_seconds": 3}
+    return ServerProcess(
+        tmp_path / "home",
+        upstream_url=upstream.url,
+        models=models,
+        database_url=database_url,
+        workers=workers,
+        general={**quick, **general},
+    )
+
+
+async def make_key(server: ServerProcess, session: aiohttp.ClientSession) -> dict[str, str]:
+    """Return the header with a new virtual key that the server has not seen yet."""
+    async with session.post(f"{server.url}/key/generate", json={"user_id": "u"}, headers=AUTHORIZATION) as response:
+        answer = await response.json()
+    assert response.status == 200, answer
+    return {"authorization": f"Bearer {answer['key']}"}
+
+
+async def known_key(server: ServerProcess, session: aiohttp.ClientSession, load: Load) -> dict[str, str]:
+    """Return the header with a key that the server knows, because it was used."""
+    load.headers = await make_key(server, session)
+    assert (await load.call(session, "plain")).whole
+    return load.headers
+
+
+def assert_none_failed(load: Load) -> None:
+    failed = [call for call in load.calls if not call.whole and not call.left]
+    assert failed == [], f"{len(failed)} of {len(load.calls)} calls failed"
+
+
+async def finish(
+    server: ServerProcess, load: Load, upstream: UpstreamProcess, session: aiohttp.ClientSession
+) -> list[str]:
+    """Stop the clients, wait for the ledger to catch up, stop the server, and compare; return what was dispatched."""
+    await load.stop()
+    seen = await upstream.seen(session)
+    await committed_calls(server, session, {*seen, *(call.call_id for call in load.whole)})
+    assert await server.stop() == 0, server.log_tail()
+    assert server.segments() == []
+    print(await assert_nothing_missing_or_double(server, load, seen))
+    return seen
+
+
+async def enough(load: Load, count: int) -> None:
+    """Wait for so many more answers."""
+    goal = len(load.whole) + count
+    await eventually(lambda: len(load.whole) >= goal, seconds=60, what=f"{count} answers more")
+
+
+@asynccontextmanager
+async def proxied(url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
+    """Put a fault proxy in front of the database of a URL; lend it, and the URL that leads through it."""
+    place = url.partition("@")[2].partition("/")[0]
+    host, _, port = place.partition(":")
+    async with FaultProxy(int(port), host) as proxy:
+        yield proxy, url.replace(f"@{place}/", f"@127.0.0.1:{proxy.port}/")
