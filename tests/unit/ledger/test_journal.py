@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import msgspec
@@ -448,41 +447,6 @@ def test_two_processes_never_hold_one_slot(tmp_path: Path) -> None:
         other.communicate()
     lock_slot(tmp_path / taken).release()  # A killed process holds nothing.
     mine.release()
-
-
-@pytest.mark.parametrize("alone", [True, False])
-async def test_fsync_is_waited_for_and_its_failure_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
-) -> None:
-    """A call that is alone is synced in the loop, all others by the thread: both promise the same."""
-    journal = journal_in(tmp_path, sync="fsync")
-    synced: list[str] = []
-    fdatasync = os.fdatasync
-
-    def noting(fd: int) -> None:
-        synced.append(threading.current_thread().name)
-        fdatasync(fd)
-
-    monkeypatch.setattr(os, "fdatasync", noting)
-    await journal.settled(journal.append_event(make_event()) or 0)
-    assert "journal-sync" in synced  # The segment's name is new: file and directory are synced together.
-
-    synced.clear()
-    if not alone:
-        journal.append_intent(make_event())
-    seq = journal.append_event(make_event())
-    assert seq is not None
-    await journal.settled(seq)
-    assert synced == [threading.main_thread().name if alone else "journal-sync"]
-
-    def broken(_fd: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "fdatasync", broken)
-    with pytest.raises(LedgerUnavailable, match="could not be made durable"):
-        await journal.settled(seq)
-    monkeypatch.setattr(os, "fdatasync", fdatasync)
-    crash(journal)
 
 
 async def test_commit_mode_waits_for_the_watermark(tmp_path: Path) -> None:
