@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tallystick.ledger.committer import Committer, CommitterLimits
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.journal import Journal, JournalLimits, open_journal
 from tallystick.ledger.slots import claim_slot
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
+from tallystick.testing import MemoryStore
 from tallystick.wire.usage import Usage
 
 START = datetime(2026, 11, 23, 12, 0, 0, 123000, tzinfo=UTC)
@@ -70,3 +72,35 @@ def crash(journal: Journal) -> None:
 def value_of(counter: Any) -> float:
     """Return a prometheus counter's or gauge's value."""
     return counter._value.get()
+
+
+ONE_CALL = 1024
+"""So small a segment that each call begins a new one."""
+
+
+def committer_of(journal: Journal, store: MemoryStore, *, metrics: Metrics | None = None, **limits: Any) -> Committer:
+    quick = {"batch_wait_seconds": 0.0, "retry_seconds_min": 0.001, "retry_seconds_max": 0.002, **limits}
+    return Committer(
+        journal=journal,
+        store=store,
+        limits=CommitterLimits(**quick),
+        clock=SystemClock(),
+        metrics=metrics or Metrics(),
+    )
+
+
+def append_calls(journal: Journal, count: int, **fields: Any) -> list[SpendEvent]:
+    """Write calls as they come: the intent, then the event."""
+    events = [make_event(**fields) for _ in range(count)]
+    for event in events:
+        journal.append_intent(event)
+        journal.append_event(event)
+    return events
+
+
+def committed(store: MemoryStore) -> list[SpendEvent]:
+    return [found.event for found in store.books.events]
+
+
+def assert_adds_up(store: MemoryStore) -> None:
+    assert store.books.audit(difference_limit=10).differences == ()

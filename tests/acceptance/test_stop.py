@@ -60,10 +60,7 @@ async def test_a_load_that_goes_on_while_the_server_stops(
             await assert_nothing_missing_or_double(server, load, await upstream.seen(session))
 
 
-_CANCELLED_ONCE = pytest.mark.xfail(run=False, reason="SupervisedLoop.stop cancels once; asyncpg may swallow that")
-
-
-@pytest.mark.parametrize("fault", ["refuse", pytest.param("blackhole", marks=_CANCELLED_ONCE)])
+@pytest.mark.parametrize("fault", ["refuse", "blackhole"])
 async def test_a_stop_without_the_database_keeps_the_journal(
     tmp_path: Path, upstream: UpstreamProcess, session: aiohttp.ClientSession, postgres_url: str, fault: str
 ) -> None:

@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 State = Literal["stopped", "running", "restarting", "finished"]
 
 _REASON_LENGTH_MAX: Final = 300
+_CANCEL_AGAIN_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +139,9 @@ class SupervisedLoop:
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        # gather keeps the loop's own cancellation apart from one of the caller.
-        await asyncio.gather(task, return_exceptions=True)
+        while not task.done():  # A library may swallow one cancellation; the loop must end all the same.
+            task.cancel()
+            await asyncio.wait((task,), timeout=_CANCEL_AGAIN_SECONDS)
         self._state = "stopped"
 
     async def join(self) -> None:

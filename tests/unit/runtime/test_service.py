@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.service import ServiceGroup, SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
 
@@ -159,3 +160,22 @@ async def test_a_loop_that_returns_has_finished():
     assert loop.health().state == "finished"
     assert loop.health().healthy
     await loop.stop()
+
+
+async def test_a_loop_that_swallows_a_cancellation_is_cancelled_again() -> None:
+    swallowed = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    loop = SupervisedLoop("stubborn", stubborn, clock=SystemClock(), metrics=Metrics())
+    await loop.start()
+    await asyncio.sleep(0)
+    await loop.stop()
+
+    assert swallowed.is_set()
+    assert loop.health().state == "stopped"
