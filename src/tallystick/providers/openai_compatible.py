@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 from tallystick.errors import UpstreamGarbled, UpstreamRefused
 from tallystick.providers.base import Answer, Target
-from tallystick.providers.transport import Destination, Transport
+from tallystick.providers.destination import Destination
+from tallystick.providers.transport import Transport
 from tallystick.wire.openai_request import Endpoint, OpenAIRequest
 
 _ROUTES_MAX = 4096

@@ -1,4 +1,4 @@
-"""HTTP to the upstreams: the narrow seam over the client library, so that another one can take its place.
+"""HTTP to the upstreams: one request, one answer, and the errors that routing knows.
 
 Nothing is sent twice from here: a provider may have billed a request whose answer was lost, so that trying again is
 a decision of routing.
@@ -7,24 +7,26 @@ a decision of routing.
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncIterator, Mapping
-from functools import lru_cache
-
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 from tallystick.errors import UpstreamError, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
 from tallystick.providers.base import ClosableStream
+from tallystick.providers.destination import Destination, Origin
+from tallystick.providers.http_connection import HTTPConnection
+from tallystick.providers.http_content import Inflater, OversizedAnswer, inflate_body, inflater
+from tallystick.providers.http_dial import Dialer
+from tallystick.providers.http_pool import ConnectionPool
 
 ERROR_BYTES_MAX = 1024 * 1024
 """More of an error's body is cut off."""
-_WHOLE_BODY_BYTES_MAX = 1024 * 1024  # The client library wants larger bodies as files.
 
 
 class RawAnswer:
-    """An answer of any status: `body` when it is whole, `chunks` when it is a stream that goes on."""
+    """An answer of any status: `body` when it is whole, `chunks` when it is a stream that goes on.
+
+    Names in `headers` are in lower case.
+    """
 
     __slots__ = ("body", "chunks", "content_type", "headers", "status")
 
@@ -34,25 +36,6 @@ class RawAnswer:
         self.content_type = headers.get("content-type", "")
         self.body = body
         self.chunks = chunks
-
-
-class Destination:
-    """A URL and the headers of every request to it, prepared once."""
-
-    __slots__ = ("headers", "url")
-
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        self.url = URL(url, encoded=True)
-        # With those that would else be added to each request.
-        self.headers = CIMultiDict(
-            {
-                "accept": "*/*",
-                "accept-encoding": "identity",
-                "content-type": "application/json",
-                "user-agent": "tallystick",
-            }
-        )
-        self.headers.update(headers)
 
 
 class Transport:
@@ -72,7 +55,8 @@ class Transport:
         self._keep_alive_seconds = keep_alive_seconds
         self._connect_timeout_seconds = connect_timeout_seconds
         self._body_bytes_max = body_bytes_max
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: ConnectionPool | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     async def send(
         self,
@@ -87,135 +71,164 @@ class Transport:
         """Send one request and return its answer: with its whole body, or, for a stream, from its first byte on.
 
         An error status and a JSON answer are never streams. Raises UpstreamUnreachable when no answer began,
-        UpstreamTimeout, and UpstreamGarbled when an answer broke off, is too large or is no HTTP.
+        UpstreamTimeout, and UpstreamGarbled when an answer broke off, is too large or is no HTTP. The time includes
+        the waiting for a connection. Methods whose answers have no body by themselves (HEAD, CONNECT) are not for here.
         """
-        session = self._session or self._open()
-        url = destination.url
-        response: aiohttp.ClientResponse | None = None
+        pool = self._pool or self._open()
+        now = self._loop.time()
+        deadline = now + timeout_seconds
+        origin = destination.origin
+        connection = pool.take_idle(origin, now=now) or await _connect(pool, origin, deadline)
         try:
-            response = await session.request(
-                method,
-                url,
-                headers=destination.headers,
-                data=body if len(body) < _WHOLE_BODY_BYTES_MAX else io.BytesIO(body),
-                allow_redirects=False,
-                timeout=_timeout(timeout_seconds, self._connect_timeout_seconds, stream),
-            )
-            answer_headers = response.headers
-            status = response.status
-            chunks = None
-            if stream and status < 400 and not answer_headers.get("content-type", "").startswith("application/json"):
-                first = await response.content.readany()
-                chunks = _Chunks(response, first, url, idle_seconds=stream_idle_seconds)
-                whole = b""
-            else:
-                whole = await self._read_whole(response)
+            connection.ask(b"%b%b%d\r\n\r\n" % (method.encode(), destination.head, len(body)), body, stream=stream)
+            await connection.progress(deadline)
+            status, headers = connection.status, connection.headers
+            encoding = headers.get("content-encoding")
+            if connection.streamed:
+                undo = None if encoding is None else inflater(encoding)
+                chunks = _Chunks(connection, pool, undo, idle_seconds=stream_idle_seconds)
+                return RawAnswer(status=status, headers=headers, body=b"", chunks=chunks)
+            whole = connection.take()
         except BaseException as error:
-            if response is not None:
-                response.close()
-            if isinstance(error, (aiohttp.ClientError, TimeoutError, OSError, ValueError)):
-                raise _translate(error, url, answer_began=response is not None) from error
+            pool.discard(connection)
+            if isinstance(error, (OSError, ValueError)):
+                raise _translate(error, origin, answer_began=connection.answer_began) from error
             raise
-        return RawAnswer(status=status, headers=answer_headers, body=whole, chunks=chunks)
+        pool.release(connection)
+        if status >= 400:
+            whole = whole[:ERROR_BYTES_MAX]
+        if encoding is not None:
+            whole = await self._inflate(whole, encoding, origin, is_error=status >= 400)
+        return RawAnswer(status=status, headers=headers, body=whole, chunks=None)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.aclose()
 
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._connections_max,
-                limit_per_host=self._connections_per_host_max,
-                keepalive_timeout=self._keep_alive_seconds,
-                ttl_dns_cache=30,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The upstream is asked not to compress; one that does it all the same is still understood.
-            auto_decompress=True,
-            raise_for_status=False,
-            trust_env=False,
+    def _open(self) -> ConnectionPool:
+        self._loop = asyncio.get_running_loop()
+        self._pool = ConnectionPool(
+            dialer=Dialer(connect_timeout_seconds=self._connect_timeout_seconds),
+            connections_max=self._connections_max,
+            connections_per_host_max=self._connections_per_host_max,
+            keep_alive_seconds=self._keep_alive_seconds,
+            body_bytes_max=self._body_bytes_max,
+            error_bytes_max=ERROR_BYTES_MAX,
         )
-        return self._session
+        return self._pool
 
-    async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
-        content = response.content
-        limit = ERROR_BYTES_MAX if response.status >= 400 else self._body_bytes_max
-        body = await content.readany()
-        if content.at_eof() and len(body) <= limit:
-            return body
-        parts = bytearray(body)
-        while len(parts) <= limit:
-            part = await content.readany()
-            if not part:
-                return bytes(parts)
-            parts += part
-        response.close()
-        if response.status >= 400:
-            return bytes(parts[:limit])
-        raise UpstreamGarbled(f"The upstream's answer is larger than {limit} bytes.")
+    async def _inflate(self, body: bytes, encoding: str, origin: Origin, *, is_error: bool) -> bytes:
+        """Undo a compression that nobody asked for. Of an error that can't be read, the status is kept."""
+        limit = ERROR_BYTES_MAX if is_error else self._body_bytes_max
+        try:
+            return await inflate_body(body, encoding, bytes_max=limit, is_error=is_error)
+        except ValueError as error:
+            if is_error:
+                return b""
+            raise _translate(error, origin, answer_began=True) from error
 
 
 class _Chunks:
-    """The rest of a response as a ClosableStream."""
+    """The body of an answer as a ClosableStream. Its connection goes back as soon as the last of it is taken."""
 
-    __slots__ = ("_content", "_first", "_idle_seconds", "_response", "_url")
+    __slots__ = ("_connection", "_idle_seconds", "_inflater", "_loop", "_origin", "_pool", "_steps")
 
-    def __init__(self, response: aiohttp.ClientResponse, first: bytes, url: URL, *, idle_seconds: float) -> None:
-        self._response = response
-        self._content = response.content
-        self._first = first
-        self._url = url
+    def __init__(
+        self, connection: HTTPConnection, pool: ConnectionPool, undo: Inflater | None, *, idle_seconds: float
+    ) -> None:
+        self._connection: HTTPConnection | None = connection
+        self._origin = connection.origin
+        self._pool = pool
+        self._inflater = undo
+        self._steps: Iterator[bytes] = iter(())
         self._idle_seconds = idle_seconds
-        # From here on the time between two bytes counts. A response that has ended has no connection any more.
-        connection = response.connection
-        if connection is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = idle_seconds
-            connection.protocol.start_timeout()
+        self._loop = asyncio.get_running_loop()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk, self._first = self._first, b""
-        if not chunk:
-            try:
-                chunk = await self._content.readany()
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-                self._response.close()
-                raise _translate(error, self._url, answer_began=True) from error
+        chunk = await (self._received() if self._inflater is None else self._inflated(self._inflater))
         if not chunk:
             raise StopAsyncIteration
         return chunk
 
     async def aclose(self) -> None:
-        self._response.close()
+        connection, self._connection = self._connection, None
+        self._steps = iter(())
+        if connection is None:
+            return
+        try:
+            # Readers stop at the last event. The end behind it is often here, and has only not been read.
+            for _ in range(2):
+                if not connection.over:
+                    await asyncio.sleep(0)
+        finally:
+            connection.take()
+            self._pool.release(connection)
+
+    async def _received(self) -> bytes:
+        """Return what has come, b'' at the end."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        try:
+            await connection.progress(self._loop.time() + self._idle_seconds)
+        except (OSError, ValueError) as error:
+            self._give_up()
+            raise _translate(error, self._origin, answer_began=True) from error
+        chunk = connection.take()
+        if connection.over and not connection.has_failed:
+            self._connection = None
+            self._pool.release(connection)
+        return chunk
+
+    async def _inflated(self, undo: Inflater) -> bytes:
+        try:
+            while not (step := next(self._steps, b"")):
+                chunk = await self._received()
+                if not chunk:
+                    undo.end()
+                    return b""
+                self._steps = undo.steps(chunk)
+        except ValueError as error:
+            self._give_up()
+            raise _translate(error, self._origin, answer_began=True) from error
+        return step
+
+    def _give_up(self) -> None:
+        connection, self._connection = self._connection, None
+        self._steps = iter(())
+        if connection is not None:
+            self._pool.discard(connection)
 
 
-@lru_cache(maxsize=256)
-def _timeout(timeout_seconds: float, connect_timeout_seconds: float, stream: bool) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=None if stream else timeout_seconds,
-        connect=timeout_seconds,  # Waiting for a free connection included.
-        sock_connect=connect_timeout_seconds,
-        sock_read=timeout_seconds if stream else None,
-        ceil_threshold=3600,  # Timeouts are kept as they are, not rounded up to whole seconds.
-    )
+async def _connect(pool: ConnectionPool, origin: Origin, deadline: float) -> HTTPConnection:
+    try:
+        return await pool.connect(origin, deadline=deadline)
+    except TimeoutError as error:
+        raise UpstreamUnreachable(f"{origin} gave no connection in time.") from error
+    except (OSError, ValueError) as error:
+        raise UpstreamUnreachable(f"{origin} could not be reached: {_reason(error)}.") from error
 
 
-def _translate(error: BaseException, url: URL, *, answer_began: bool) -> UpstreamError:
-    """Say what happened in our terms. Only the host is named: a URL or a header may hold a key."""
-    host = f"{url.scheme}://{url.host}:{url.port}"
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return UpstreamUnreachable(f"{host} gave no connection in time.")
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+def _translate(error: OSError | ValueError, origin: Origin, *, answer_began: bool) -> UpstreamError:
+    """Say what happened in our terms. Only the origin is named: a URL or a header may hold a key."""
+    if isinstance(error, TimeoutError):
         what = "paused too long in its answer" if answer_began else "did not answer in time"
-        return UpstreamTimeout(f"{host} {what}.")
-    if isinstance(error, (aiohttp.ClientResponseError, aiohttp.InvalidURL, ValueError)):
-        return UpstreamGarbled(f"{host} did not answer in HTTP as it should ({type(error).__name__}).")
-    if answer_began:
-        return UpstreamGarbled(f"{host} broke off in the middle of its answer ({type(error).__name__}).")
-    reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-    return UpstreamUnreachable(f"{host} could not be reached: {reason}.")
+        return UpstreamTimeout(f"{origin} {what}.")
+    if isinstance(error, OversizedAnswer):
+        return UpstreamGarbled(f"The upstream's answer is larger than {error.bytes_max} bytes.")
+    if isinstance(error, OSError):
+        if answer_began:
+            return UpstreamGarbled(f"{origin} broke off in the middle of its answer ({type(error).__name__}).")
+        return UpstreamUnreachable(f"{origin} could not be reached: {_reason(error)}.")
+    return UpstreamGarbled(f"{origin} did not answer in HTTP as it should: {error}.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

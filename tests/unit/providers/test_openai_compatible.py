@@ -8,8 +8,9 @@ import pytest
 
 from tallystick.errors import UpstreamGarbled, UpstreamRefused
 from tallystick.providers.catalog import build_target
+from tallystick.providers.destination import Destination
 from tallystick.providers.openai_compatible import OpenAICompatible
-from tallystick.providers.transport import Destination, RawAnswer
+from tallystick.providers.transport import RawAnswer
 from tallystick.wire.openai_request import OpenAIRequest, parse_request
 
 
@@ -39,7 +40,7 @@ async def test_a_call() -> None:
     assert answer.headers["x-id"] == "1"
     method, to, body, options = transport.sent[0]
     assert (method, str(to.url)) == ("POST", "https://api.openai.com/v1/chat/completions")
-    assert to.headers["Authorization"] == "Bearer k"
+    assert to.headers["authorization"] == "Bearer k"
     assert (body["model"], body["stream_options"], "tags" in body) == ("gpt-4o", {"include_usage": True}, False)
     assert options == {"timeout_seconds": 5, "stream": True, "stream_idle_seconds": 7}
 

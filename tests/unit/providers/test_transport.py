@@ -4,88 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tallystick.errors import UpstreamError, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
-from tallystick.providers.transport import ERROR_BYTES_MAX, Destination, RawAnswer, Transport
-
-Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-SECRET = "sk-never-show-this"
-HEADERS = {"authorization": f"Bearer {SECRET}"}
-
-
-@asynccontextmanager
-async def upstream(script: Script) -> AsyncIterator[Destination]:
-    """Serve each connection with the script, which sees one request's head and body first."""
-    running: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
-        try:
-            await script(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            running.discard(task)
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield Destination(f"http://127.0.0.1:{port}/v1/chat/completions?api-key={SECRET}", HEADERS)
-    finally:
-        server.close()
-        for task in list(running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-    return head, await reader.readexactly(length)
-
-
-def answering(raw: bytes) -> Script:
-    """Answer every request on a connection with these bytes."""
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await read_request(reader)
-            writer.write(raw)
-            await writer.drain()
-
-    return script
-
-
-def then(raw: bytes, *, reset: bool = False, hang: bool = False) -> Script:
-    """Answer with these bytes, then close, reset or say nothing more."""
-
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(raw)
-        await writer.drain()
-        if hang:
-            await reader.read()
-        if reset:
-            writer.transport.abort()
-
-    return script
-
-
-def plain(body: bytes, status: str = "200 OK", content_type: str = "application/json", more: str = "") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n{more}\r\n"
-    return head.encode() + body
-
-
-def chunked(*parts: bytes, content_type: str = "text/event-stream", end: bool = True) -> bytes:
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    return head + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + (b"0\r\n\r\n" if end else b"")
+from tallystick.providers.destination import Destination
+from tallystick.providers.transport import ERROR_BYTES_MAX, RawAnswer, Transport
+from unit.providers.wires import SECRET, Script, answering, chunked, plain, read_request, then, upstream
 
 
 @pytest.fixture
