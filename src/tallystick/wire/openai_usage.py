@@ -10,6 +10,7 @@ from tallystick.wire.usage import Usage
 
 _NANO = Decimal(1_000_000_000)
 _COST_USD_MAX = Decimal(1_000_000)  # One call can't cost more: such a number is garbled, not money.
+_COUNT_MAX = 1_000_000_000  # Above any model's limit: such a number is garbled, and sums must stay inside 64 bits.
 _TICKS_PER_NANO_USD = 10  # xAI counts in ticks of 10⁻¹⁰ USD.
 
 
@@ -69,7 +70,10 @@ class XGroq(msgspec.Struct, gc=False):
 
 
 def normalize_usage(reported: ReportedUsage) -> Usage | None:
-    """Return the quantities in our terms; None when the provider counted nothing that we know."""
+    """Return the quantities in our terms; None when the provider counted nothing that we know.
+
+    Counts below 0 or beyond any model are garbled. Such a part is not reported; with such a whole, nothing is.
+    """
     prompt = reported.prompt_tokens_details
     completion = reported.completion_tokens_details
     reasoning = reported.reasoning_tokens
@@ -94,6 +98,8 @@ def normalize_usage(reported: ReportedUsage) -> Usage | None:
         image_output_tokens=completion.image_tokens if completion is not None else None,
         searches=tools.web_search_requests if tools is not None else reported.num_search_queries,
     )
+    if not all(map(_is_count, msgspec.structs.astuple(usage))):
+        usage = _without_garbled(usage)
     return None if usage == _NOTHING else usage
 
 
@@ -159,6 +165,17 @@ def _with_unlisted_output(reported: ReportedUsage, reasoning: int | None) -> tup
     if reasoning is not None and reasoning != unlisted:
         return output, reasoning
     return output + unlisted, unlisted
+
+
+def _is_count(value: int | None) -> bool:
+    return value is None or 0 <= value <= _COUNT_MAX
+
+
+def _without_garbled(usage: Usage) -> Usage:
+    if not (_is_count(usage.input_tokens) and _is_count(usage.output_tokens)):
+        return _NOTHING
+    counts = msgspec.structs.asdict(usage)
+    return Usage(**{name: value for name, value in counts.items() if _is_count(value)})
 
 
 def _cache_writes(prompt: _PromptDetails) -> int | None:

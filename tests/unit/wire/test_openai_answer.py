@@ -88,6 +88,13 @@ def cost_of(text: str) -> int | None:
             '{"prompt_tokens":9,"prompt_cache_hit_tokens":0,"prompt_cache_miss_tokens":9}',
             Usage(input_tokens=9, cache_read_tokens=0),
         ),
+        ('{"prompt_tokens":-3,"completion_tokens":4}', None),
+        ('{"prompt_tokens":3,"completion_tokens":1000000000000000000000000}', None),
+        ('{"prompt_tokens":3,"completion_tokens":4,"total_tokens":18446744073709551615}', None),
+        (
+            '{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":-1}}',
+            Usage(input_tokens=3, output_tokens=4),
+        ),
     ],
 )
 def test_usage_is_normalized(text: str, usage: Usage | None) -> None:
