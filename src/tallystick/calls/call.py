@@ -69,6 +69,12 @@ NO_FAILURE = Failure(error_class="", error_code="", message="")
 _PROCESS_DIED = Failure(
     error_class="Interrupted", error_code="", message="The process died while the call was running."
 )
+SERVER_STOPPED = Failure(
+    error_class="Interrupted", error_code="", message="The server stopped while the call was running."
+)
+_CRASHED = Failure(
+    error_class="InternalError", error_code="500", message="Something unexpected happened in the gateway; see its log."
+)
 _FREE = Cost(nano_usd=0, status="free")
 _COST_STATUSES: Mapping[str, CostStatus] = {
     "priced": "priced",
@@ -143,6 +149,17 @@ class RunningCall:
             usage=Usage(input_tokens=self.input_tokens_estimate),
             usage_source="estimated",
             failure=_PROCESS_DIED,
+        )
+
+    def cut_short(self, error: BaseException, *, ended_at: datetime, usage: Usage | None = None) -> SpendEvent:
+        """Return the event of a call that ended by a fault of ours (an Exception), or was cancelled by a stop."""
+        crashed = isinstance(error, Exception)
+        return self.event(
+            status="failure" if crashed else "interrupted",
+            ended_at=ended_at,
+            usage=usage or Usage(input_tokens=self.input_tokens_estimate),
+            usage_source="estimated",
+            failure=_CRASHED if crashed else SERVER_STOPPED,
         )
 
     def event(

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tallystick.calls.call import NO_FAILURE, Failure, RunningCall
+from tallystick.calls.call import NO_FAILURE, SERVER_STOPPED, Failure, RunningCall
 from tallystick.calls.settle import Settler
 from tallystick.errors import UpstreamError
 from tallystick.ledger.event import SpendEvent, Status
@@ -23,7 +23,6 @@ from tallystick.wire.token_estimate import estimate_output_tokens
 from tallystick.wire.usage import Usage
 
 _CLIENT_LEFT = Failure(error_class="ClientDisconnected", error_code="499", message="The client left before the end.")
-_SERVER_STOPPED = Failure(error_class="Interrupted", error_code="", message="The server stopped during the stream.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,6 @@ class MeteredStream:
         self._scanner = StreamScanner(hide_usage=not call.request.client_wants_usage)
         self._upstream: ClosableStream = answer.chunks
         self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
-        self._settled = False
         self._ended = False
 
     async def next(self) -> bytes | None:
@@ -88,7 +86,7 @@ class MeteredStream:
 
     async def abandon(self) -> None:
         """The client left. Bill what was streamed, or what the upstream says once it is read to its end."""
-        if self._settled:
+        if not self._is_running:
             return
         self._ended = True
         self._settler.count_disconnect()
@@ -96,12 +94,19 @@ class MeteredStream:
             await self._drain()
         await self._settle("interrupted", _CLIENT_LEFT)
 
-    def interrupt(self) -> None:
-        """The task is being cancelled because the server stops: write the event without waiting for anything."""
-        if self._settled:
+    def cut_short(self, error: BaseException) -> None:
+        """The task is cancelled because the server stops, or something crashed: write the event without waiting.
+
+        Harmless when the event is written already.
+        """
+        self._ended = True
+        if not self._is_running:
             return
-        self._ended = self._settled = True
-        self._settler.end_unheard(self._event("interrupted", _SERVER_STOPPED))
+        if isinstance(error, Exception):  # Perhaps what was read is what can't be written.
+            event = self._call.cut_short(error, ended_at=self._settler.now(), usage=self._estimate())
+        else:
+            event = self._event("interrupted", SERVER_STOPPED)
+        self._settler.end_unheard(event)
 
     async def close(self) -> None:
         """Give the upstream's connection up if its stream has not ended."""
@@ -117,11 +122,14 @@ class MeteredStream:
             return  # What was read until now is billed.
 
     async def _settle(self, status: Status, failure: Failure) -> None:
-        if self._settled:
+        if not self._is_running:
             return
-        self._settled = True
         self._settler.count_unscanned(self._scanner.unscanned_events)
         await self._settler.end(self._event(status, failure))
+
+    @property
+    def _is_running(self) -> bool:
+        return self._settler.is_running(self._call.context.event_id)
 
     def _event(self, status: Status, failure: Failure) -> SpendEvent:
         scanner = self._scanner

@@ -81,14 +81,20 @@ class Pipeline:
         )
         self._settler.begin(call.intent())
         try:
+            return await self._answer(call, deployments)
+        except BaseException as error:
+            # Cancelled because the server stops, or a fault of ours: what the upstream billed is not known.
+            if self._settler.is_running(context.event_id):
+                self._settler.end_unheard(call.cut_short(error, ended_at=self._settler.now()))
+            raise
+
+    async def _answer(self, call: RunningCall, deployments: Sequence[Deployment]) -> PlainAnswer | MeteredStream:
+        try:
             answer = await self._dispatch(call, deployments)
         except UpstreamError as error:
             await self._settler.end(
                 call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
             )
-            raise
-        except BaseException:  # Cancelled: the server stops. What the upstream billed is not known.
-            self._settler.end_unheard(call.intent())
             raise
         if answer.chunks is not None:
             return MeteredStream(call=call, answer=answer, settler=self._settler, limits=self._stream_limits)

@@ -21,6 +21,7 @@ class Settler:
         self._metrics = metrics
         self.last_outcomes: dict[str, str] = {}
         """How the last attempt on each deployment ended, by deployment id: `success` or `failure`."""
+        self._running: set[str] = set()
 
     def now(self) -> datetime:
         return self._clock.now()
@@ -28,23 +29,39 @@ class Settler:
     def begin(self, intent: SpendEvent) -> None:
         """Write the intent. Raises LedgerUnavailable when the journal can't take the call."""
         self._journal.append_intent(intent)
+        self._running.add(intent.event_id)
         self._metrics.open_calls.inc()
+
+    def is_running(self, event_id: str) -> bool:
+        """Whether a call has begun and has no event yet."""
+        return event_id in self._running
 
     async def end(self, event: SpendEvent) -> None:
         """Write the event and wait until it is safe. Raises LedgerUnavailable when it is not."""
-        self._observe(event)
-        seq = self._journal.append_event(event)
+        seq = self._append(event)
         if seq is not None:
             await self._journal.settled(seq)
 
     def end_unheard(self, event: SpendEvent) -> None:
-        """Write the event of a call whose task is being cancelled: nobody waits for it any more."""
-        self._observe(event)
+        """Write the event of a call that nobody waits for any more, because it was cancelled or has crashed."""
         try:
-            self._journal.append_event(event)
+            self._append(event)
         except LedgerUnavailable:
             # The journal keeps the event in memory and tries again with the next one; cancellation must go on.
             return
+
+    def _append(self, event: SpendEvent) -> int | None:
+        try:
+            seq = self._journal.append_event(event)
+        except LedgerUnavailable:  # The journal keeps the event; after any other error the call has none yet.
+            self._note_end(event)
+            raise
+        self._note_end(event)
+        return seq
+
+    def _note_end(self, event: SpendEvent) -> None:
+        self._running.discard(event.event_id)
+        self._observe(event)
 
     def count_attempt(self, deployment: Deployment, outcome: str) -> None:
         self.last_outcomes[deployment.deployment_id] = outcome

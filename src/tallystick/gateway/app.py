@@ -26,6 +26,7 @@ from tallystick.gateway.http import (
     Receive,
     Scope,
     Send,
+    header_value,
     read_body,
     send_answer,
 )
@@ -140,7 +141,7 @@ class Gateway:
             if isinstance(answer, MeteredStream):
                 await _send_stream(answer, receive, started, ids)
             else:
-                await send_answer(started, answer.status, answer.body, ids, answer.content_type.encode("latin-1"))
+                await send_answer(started, answer.status, answer.body, ids, header_value(answer.content_type))
         except ClientGone:
             return
         except TallystickError as error:
@@ -179,7 +180,7 @@ class Gateway:
         if started.begun:
             return
         status, body, extra = render(error)
-        more = [(name.encode(), value.encode()) for name, value in extra.items()]
+        more = [(name.encode(), header_value(value)) for name, value in extra.items()]
         await send_answer(started, status, body, [*ids, *more])
 
 
@@ -199,31 +200,34 @@ class _StartNote:
 
 async def _send_stream(stream: MeteredStream, receive: Receive, send: Send, ids: HeaderList) -> None:
     """Pass a stream on; when the client leaves, abandon it, which settles the call all the same."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": stream.status,
-            "headers": [
-                (b"content-type", stream.content_type.encode("latin-1")),
-                (b"cache-control", b"no-cache"),
-                *ids,
-            ],
-        }
-    )
     watch = DisconnectWatch(receive, cancel=not stream.reads_on_without_client)
     try:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": stream.status,
+                "headers": [
+                    (b"content-type", header_value(stream.content_type)),
+                    (b"cache-control", b"no-cache"),
+                    *ids,
+                ],
+            }
+        )
         while not watch.left and (chunk := await stream.next()) is not None:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if watch.left:
             await stream.abandon()
         else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-    except asyncio.CancelledError:
-        if not watch.left:
-            stream.interrupt()
+    except asyncio.CancelledError as error:
+        if stream.reads_on_without_client or not watch.left:  # The server stops; the watch had no part in it.
+            stream.cut_short(error)
             raise
         _uncancel()
         await stream.abandon()
+    except Exception as error:
+        stream.cut_short(error)
+        raise
     finally:
         await watch.stop()
         await stream.close()

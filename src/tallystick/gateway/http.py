@@ -60,6 +60,13 @@ async def send_answer(send: Send, status: int, body: bytes, headers: HeaderList,
     await send({"type": "http.response.body", "body": body})
 
 
+def header_value(text: str) -> bytes:
+    """Return an upstream's text as the value of a header: what a header can't hold becomes a question mark."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(character if character.isprintable() else "?" for character in text)
+    return text.encode("latin-1", "replace")
+
+
 async def send_json(send: Send, value: object, headers: HeaderList, status: int = 200) -> None:
     await send_answer(send, status, msgspec.json.encode(value), headers)
 
