@@ -32,5 +32,15 @@ def test_encoded_sound_is_not_text() -> None:
     assert estimate([{"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}]) < 3000
 
 
+def test_media_that_is_marked_twice_counts_once() -> None:
+    sound = "data:audio/wav;base64," + base64.b64encode(b"\0" * 600_000).decode()
+    assert 1000 < estimate([{"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}]) < 3000
+
+
+@pytest.mark.parametrize("mark", [";base64,", '"data": "', ";base64,;base64,"])
+def test_text_behind_a_mark_is_text(mark: str) -> None:
+    assert estimate(mark + "some words " * 1000) > 2700
+
+
 def test_output() -> None:
     assert [estimate_output_tokens(count) for count in (0, 1, 4, 5)] == [0, 1, 1, 2]
