@@ -24,6 +24,7 @@ _END_USER_HEADERS = (b"x-litellm-customer-id", b"x-litellm-end-user-id")
 _SESSION_HEADERS = (b"x-litellm-session-id", b"x-litellm-trace-id")
 _TAGS_HEADER = b"x-litellm-tags"
 _USER_AGENT_CHARACTERS_MAX = 256
+_REQUESTER_IP_CHARACTERS_MAX = 64  # An address with its zone; behind a proxy it comes from a header.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Attributor:
             end_user_id=self._end_user(request, headers),
             tags=self._tags(request, principal, headers),
             session_id=self._first_header(headers, _SESSION_HEADERS) or self._clean_id(request.session_id),
-            requester_ip=requester_ip,
+            requester_ip=clean_text(requester_ip, _REQUESTER_IP_CHARACTERS_MAX),
             user_agent=clean_text(headers.get(b"user-agent", b"").decode("latin-1"), _USER_AGENT_CHARACTERS_MAX),
             metadata=self._metadata(request),
         )

@@ -12,6 +12,7 @@ import msgspec
 ID_CHARACTERS_MAX = 256
 MESSAGE_CHARACTERS_MAX = 1000
 TAGS_MAX = 32
+METADATA_DEPTH_MAX = 64
 _DIGEST_CHARACTERS = 16
 
 
@@ -44,13 +45,18 @@ def clean_tags(tags: list[str]) -> tuple[str, ...]:
 
 
 def clean_metadata(metadata: Mapping[str, Any], bytes_max: int) -> dict[str, Any]:  # Any: the caller's own JSON.
-    """Return metadata fit to be kept; one that is larger than `bytes_max` as JSON becomes a note of its size."""
+    """Return metadata fit to be kept; one that is too large (as JSON) or nested too deeply becomes a note of that.
+
+    Whoever reads the event later stands deeper in its stack than we do: what we can just decode, it could not.
+    """
     if not metadata:
         return {}
     try:
         encoded = msgspec.json.encode(metadata)
         if len(encoded) > bytes_max:
             return {"dropped": f"metadata of {len(encoded)} bytes; the limit is {bytes_max}"}
+        if encoded.count(b"[") + encoded.count(b"{") > METADATA_DEPTH_MAX and _is_deep(metadata, METADATA_DEPTH_MAX):
+            return {"dropped": f"metadata nested more than {METADATA_DEPTH_MAX} levels deep"}
         if b"\\u0000" not in encoded and _LARGE_INTEGER.search(encoded) is None:
             return dict(metadata)
         cleaned = _clean_value(metadata)
@@ -62,6 +68,15 @@ def clean_metadata(metadata: Mapping[str, Any], bytes_max: int) -> dict[str, Any
 
 _LARGE_INTEGER = re.compile(rb"\d{19}")
 _INTEGER_MAX = 2**63 - 1
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    """Whether a JSON value is nested more than so many levels deep."""
+    if isinstance(value, Mapping):
+        return levels == 0 or any(_is_deep(item, levels - 1) for item in value.values())
+    if isinstance(value, list):
+        return levels == 0 or any(_is_deep(item, levels - 1) for item in value)
+    return False
 
 
 def _clean_value(value: object) -> object:

@@ -306,6 +306,24 @@ async def test_hostile_texts_are_kept_out_of_the_ledger_but_not_out_of_the_call(
     assert third.metadata == {"number": str(10**40), "deep": {"a": [{"b": "\ufffd"}]}}
 
 
+async def test_metadata_that_is_nested_deeply_does_not_keep_others_from_reading_the_ledger(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    async with running_gateway(tmp_path, scripted(upstream.url, "plain")) as gateway:
+        for depth in (10, 60, 70, 900):
+            metadata = '{"a":' + "[" * depth + "]" * depth + "}"
+            body = '{"model":"plain","messages":[{"role":"user","content":"x"}],"metadata":' + metadata + "}"
+            status, _, _ = await gateway.post("/v1/chat/completions", body.encode(), **{"x-forwarded-for": "z" * 6000})
+            assert status == 200
+        kept = [committed.event for committed in await gateway.events(4)]
+        status, page, _ = await gateway.get("/ledger/events")
+
+    assert status == 200
+    assert len(json.loads(page)["events"]) == 4
+    assert ["dropped" in event.metadata for event in kept] == [False, False, True, True]
+    assert all(len(event.requester_ip) <= 64 for event in kept)
+
+
 async def test_attribution_from_headers_body_and_key(upstream: Upstream, tmp_path: Path) -> None:
     async with running_gateway(tmp_path, scripted(upstream.url, "plain")) as gateway:
         _, made, _ = await gateway.post(
