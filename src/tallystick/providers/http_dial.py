@@ -62,8 +62,6 @@ class Dialer:
         if self._tls is None:
             self._tls = ssl.create_default_context()
             self._tls.set_alpn_protocols(["http/1.1"])
-            # By default, a connection that was cut passes for one that ended; some bodies end with their connection.
-            self._tls.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         return self._tls
 
 

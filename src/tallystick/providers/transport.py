@@ -7,6 +7,7 @@ a decision of routing.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 
@@ -231,4 +232,6 @@ def _translate(error: OSError | ValueError, origin: Origin, *, answer_began: boo
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)  # Without the address that asyncio puts in its place.
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

@@ -198,6 +198,22 @@ async def test_what_came_of_a_stream_is_taken_before_it_breaks() -> None:
     assert lines.lost == 1
 
 
+async def test_interim_headers_are_not_the_answers() -> None:
+    lines = Lines()
+    connection = lines.ask()
+    await give(lines, INTERIM + plain(b"{}"))
+    assert connection.headers == {"content-type": "application/json", "content-length": "2"}
+
+
+async def test_repeated_headers_are_joined_and_trailers_left_out() -> None:
+    lines = Lines()
+    connection = lines.ask()
+    await give(lines, EXTENDED.replace(b"\r\n\r\n", b"\r\nX: 1\r\nx: 2\r\n\r\n", 1))
+    assert connection.headers["x"] == "1, 2"
+    assert connection.headers["content-type"] == "text/event-stream"
+    assert "x-trailer" not in connection.headers
+
+
 async def test_bytes_nobody_asked_for_close_an_idle_connection() -> None:
     lines = Lines()
     await give(lines, plain(b"{}"))
@@ -284,6 +300,23 @@ async def test_a_large_request_is_written_as_it_is_taken() -> None:
     await give(lines, plain(b"{}"))
     assert await lines.whole() == b"{}"
     assert connection.is_usable
+
+
+async def test_a_transport_that_resumes_while_it_is_written_to() -> None:
+    class Eager(Wire):
+        taken = 0
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            self.taken += len(data)
+            lines.connection.pause_writing()
+            lines.connection.resume_writing()
+
+    lines = Lines()
+    wire = Eager()
+    lines.connection.connection_made(wire)
+    body = bytes(200_000_000)
+    lines.ask(body=body)
+    assert wire.taken >= len(body)
 
 
 @pytest.mark.parametrize("status", ["413 Too Large", "200 OK"])

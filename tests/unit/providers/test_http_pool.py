@@ -4,50 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 
 import pytest
 
 from tallystick.providers.destination import Origin
 from tallystick.providers.http_connection import HTTPConnection
 from tallystick.providers.http_pool import ConnectionPool
-from unit.providers.wires import Wire
+from unit.providers.wires import FakeDialer
 
 A, B = Origin("http", "a", 80), Origin("http", "b", 80)
-
-
-class FakeDialer:
-    """Opens Wires; each takes as many turns of the loop as it is told, or fails."""
-
-    def __init__(self) -> None:
-        self.opened: list[HTTPConnection] = []
-        self.turns = 1
-        self.failure: Exception | None = None
-        self.dead_on_arrival = False
-
-    async def dial(self, origin: Origin, protocol: Callable[[], HTTPConnection], *, deadline: float) -> HTTPConnection:
-        for _ in range(self.turns):
-            await asyncio.sleep(0)
-        if self.failure is not None:
-            raise self.failure
-        connection = protocol()
-        connection.connection_made(LosingWire(connection))
-        self.opened.append(connection)
-        if self.dead_on_arrival:
-            connection.connection_lost(None)
-        return connection
-
-
-class LosingWire(Wire):
-    """Tells its protocol that it is closed in the loop's next turn, as real ones do."""
-
-    def __init__(self, connection: HTTPConnection) -> None:
-        super().__init__()
-        self._connection = connection
-
-    def abort(self) -> None:
-        super().abort()
-        asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
 
 
 def new_pool(

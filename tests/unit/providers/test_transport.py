@@ -166,7 +166,7 @@ async def test_a_stream_may_be_long_but_not_idle(transport: Transport) -> None:
 async def test_refused(transport: Transport) -> None:
     async with upstream(answering(b"")) as destination:
         pass
-    with pytest.raises(UpstreamUnreachable) as caught:
+    with pytest.raises(UpstreamUnreachable, match="Connection refused") as caught:
         await send(transport, destination)
     assert SECRET not in str(caught.value)
 

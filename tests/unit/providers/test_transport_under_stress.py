@@ -11,9 +11,11 @@ from contextlib import nullcontext
 import pytest
 
 from tallystick.errors import UpstreamError, UpstreamUnreachable
-from tallystick.providers.destination import Destination
+from tallystick.providers.destination import Destination, Origin
+from tallystick.providers.http_connection import HTTPConnection
+from tallystick.providers.http_dial import Dialer
 from tallystick.providers.transport import RawAnswer, Transport
-from unit.providers.wires import Script, answering, chunked, plain, read_request, upstream
+from unit.providers.wires import FakeDialer, Script, answering, chunked, plain, read_request, upstream
 
 
 @pytest.fixture
@@ -212,6 +214,27 @@ async def test_a_stream_left_at_its_last_event_gives_its_connection_back(transpo
     assert connections == [1]
 
 
+async def test_the_end_that_comes_while_a_stream_is_closed_is_still_read(transport: Transport) -> None:
+    destination = Destination("http://h/", {})
+    transport._open()
+    assert transport._pool is not None
+    dialer = FakeDialer()
+    transport._pool._dialer = dialer  # type: ignore[assignment]
+    for _ in range(2):
+        call = asyncio.ensure_future(send(transport, destination, stream=True))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        connection = dialer.opened[0]
+        connection.data_received(chunked(b"data: [DONE]\n\n", end=False))
+        answer = await call
+        assert answer.chunks is not None
+        assert await anext(aiter(answer.chunks)) == b"data: [DONE]\n\n"
+        asyncio.get_running_loop().call_soon(connection.data_received, b"0\r\n\r\n")
+        await answer.chunks.aclose()
+    assert len(dialer.opened) == 1
+    assert connection.is_usable
+
+
 async def test_a_peer_that_closes_idle_connections(transport: Transport) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -247,40 +270,46 @@ async def test_an_error_in_an_unknown_compression_keeps_its_status(transport: Tr
         assert (answer.status, answer.body) == (429, b"")
 
 
-async def test_one_dead_address_costs_a_moment(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name has an address that nobody listens at, and one that works."""
+async def test_a_name_with_dead_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One address that works is enough; names are asked for again only when they failed or got old."""
     loop = asyncio.get_running_loop()
-    real = loop.getaddrinfo
-    asked: list[str] = []
+    addresses: list[object] = []
+    asked: list[object] = []
 
-    async def addresses(host: str, port: int, **options: object) -> list[object]:
+    async def getaddrinfo(host: str, port: int, **options: object) -> list[object]:
         asked.append(host)
-        if host == "none.invalid":
-            raise OSError(-2, "Name or service not known")
-        return [
-            *await real("::1", 1, type=1),
-            *await real("127.0.0.1", 1, type=1),
-            *await real("127.0.0.1", port, type=1),
-        ]
+        return list(addresses)
 
-    transport._open()
-    assert transport._pool is not None
-    dialer = transport._pool._dialer
+    async def dial() -> HTTPConnection:
+        return await dialer.dial(origin, new_connection, deadline=loop.time() + 9)
+
+    def new_connection() -> HTTPConnection:
+        return HTTPConnection(origin, body_bytes_max=9, error_bytes_max=9, on_lost=lambda lost: None)
+
+    dialer, origin = Dialer(connect_timeout_seconds=9), Origin("http", "some.invalid", 1)
+    addresses = [*await loop.getaddrinfo("::1", 1, type=1), *await loop.getaddrinfo("127.0.0.1", 1, type=1)]
+    monkeypatch.setattr("tallystick.providers.http_dial.asyncio", _Asyncio(_Loop(loop, getaddrinfo)))
+    for _ in range(2):
+        with pytest.raises(OSError, match="Connect call failed"):
+            await dial()
+    assert len(asked) == 2
     async with upstream(answering(plain(b"{}"))) as destination:
-        named = Destination(destination.url.replace("127.0.0.1", "some.invalid"), {})
-        with monkeypatch.context() as patch:
-            patch.setattr("asyncio.get_running_loop", lambda: _Loop(loop, addresses))
-            one, other = await asyncio.gather(
-                dialer.dial(
-                    named.origin, lambda: transport._pool._new_connection(named.origin), deadline=loop.time() + 9
-                ),
-                dialer.dial(
-                    named.origin, lambda: transport._pool._new_connection(named.origin), deadline=loop.time() + 9
-                ),
-            )
-        one.abort()
-        other.abort()
-    assert asked == ["some.invalid"]
+        addresses += await loop.getaddrinfo("127.0.0.1", destination.origin.port, type=1)
+        for connection in await asyncio.gather(dial(), dial(), dial()):
+            assert connection.is_usable
+            connection.abort()
+        await asyncio.sleep(0.01)
+    assert len(asked) == 3
+
+
+class _Asyncio:
+    """The asyncio module, with another running loop."""
+
+    def __init__(self, loop: _Loop) -> None:
+        self.get_running_loop = lambda: loop
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(asyncio, name)
 
 
 class _Loop:

@@ -7,7 +7,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from tallystick.providers.destination import Destination
+from tallystick.providers.destination import Destination, Origin
+from tallystick.providers.http_connection import HTTPConnection
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SECRET = "sk-never-show-this"
@@ -113,3 +114,37 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.reading = True
+
+
+class FakeDialer:
+    """Opens Wires; each takes as many turns of the loop as it is told, or fails."""
+
+    def __init__(self) -> None:
+        self.opened: list[HTTPConnection] = []
+        self.turns = 1
+        self.failure: Exception | None = None
+        self.dead_on_arrival = False
+
+    async def dial(self, origin: Origin, protocol: Callable[[], HTTPConnection], *, deadline: float) -> HTTPConnection:
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        connection = protocol()
+        connection.connection_made(LosingWire(connection))
+        self.opened.append(connection)
+        if self.dead_on_arrival:
+            connection.connection_lost(None)
+        return connection
+
+
+class LosingWire(Wire):
+    """Tells its protocol that it is closed in the loop's next turn, as real ones do."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def abort(self) -> None:
+        super().abort()
+        asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
