@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trustme
 import uvloop
 
 from tallystick.errors import UpstreamGarbled, UpstreamUnreachable
@@ -17,14 +17,12 @@ from tallystick.providers.transport import Transport
 from unit.providers.wires import SECRET, answering, chunked, plain, then, upstream
 
 
-def make_certificate(directory: Path, name: str, alternative: str) -> ssl.SSLContext:
-    key, certificate = directory / f"{name}.key", directory / f"{name}.pem"
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName={alternative}"]
-    subprocess.run(["openssl", "req", "-x509", *new_key, *files, *names], check=True, capture_output=True)
+def make_certificate(directory: Path, name: str, identity: str) -> ssl.SSLContext:
+    """Return the context of a server for `identity`; whoever believes `name`.pem believes the server."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / f"{name}.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    authority.issue_cert(identity).configure_cert(context)
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
 
@@ -32,8 +30,8 @@ def make_certificate(directory: Path, name: str, alternative: str) -> ssl.SSLCon
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext, ssl.SSLContext]:
     directory = tmp_path_factory.mktemp("tls")
-    good = make_certificate(directory, "good", "IP:127.0.0.1")
-    return directory, good, make_certificate(directory, "other", "DNS:other.example")
+    good = make_certificate(directory, "good", "127.0.0.1")
+    return directory, good, make_certificate(directory, "other", "other.example")
 
 
 @pytest.fixture
