@@ -64,7 +64,7 @@ class FaultProxy:
         self._left[direction] = count
 
     def cut_at(self, needle: bytes, *, passed: bool) -> None:
-        """Cut the next connection on which these bytes go to the server; they arrive there when `passed`."""
+        """Cut the next connection on which these bytes go to the server: before them, or in place of their reply."""
         self._needle = (needle, passed)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,7 +92,10 @@ class FaultProxy:
                     continue
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
-                kept, is_cut = self._what_passes(piece, direction)
+                if pair.loses_reply and direction == "to_client":
+                    self.cuts += 1
+                    break
+                kept, is_cut = self._what_passes(piece, direction, pair)
                 writer.write(kept)
                 if is_cut:
                     self.cuts += 1
@@ -102,14 +105,15 @@ class FaultProxy:
                 await writer.drain()
         pair.abort()
 
-    def _what_passes(self, piece: bytes, direction: Direction) -> tuple[bytes, bool]:
+    def _what_passes(self, piece: bytes, direction: Direction, pair: _Pair) -> tuple[bytes, bool]:
         """Return what of a piece passes, and whether the connection is cut behind that."""
         if self._needle is not None and direction == "to_server":
             needle, passed = self._needle
             place = piece.find(needle)
             if place >= 0:
                 self._needle = None
-                return (piece if passed else piece[:place]), True
+                pair.loses_reply = passed
+                return (piece, False) if passed else (piece[:place], True)
         left = self._left.get(direction)
         if left is None:
             return piece, False
@@ -126,6 +130,8 @@ class _Pair:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._client = client
         self._server = server
+        self.loses_reply = False
+        """Whether the server's next answer is the end of the connection."""
 
     def abort(self) -> None:
         self._client.transport.abort()

@@ -46,7 +46,8 @@ async def make_key(server: ServerProcess, session: aiohttp.ClientSession) -> dic
 async def known_key(server: ServerProcess, session: aiohttp.ClientSession, load: Load) -> dict[str, str]:
     """Return the header with a key that the server knows, because it was used."""
     load.headers = await make_key(server, session)
-    assert (await load.call(session, "plain")).whole
+    first = await load.call(session, "plain")
+    assert first.whole, first
     return load.headers
 
 
@@ -63,7 +64,7 @@ async def finish(
     seen = await upstream.seen(session)
     await committed_calls(server, session, {*seen, *(call.call_id for call in load.whole)})
     assert await server.stop() == 0, server.log_tail()
-    assert server.segments() == []
+    assert server.segments() == [], "the journal is not empty after a clean stop"
     print(await assert_nothing_missing_or_double(server, load, seen))
     return seen
 

@@ -118,10 +118,12 @@ async def test_connections_are_cut_in_the_middle_of_commits(
                 await known_key(server, session, load)
                 load.start(session, clients=_CLIENTS, pause=_PAUSE)
                 for number in range(_CUTS):
+                    # So that the next transaction is a batch's: after a cut, partitions are looked after first.
+                    await another_commit(server, session)
                     cuts = proxy.cuts
                     if number % 2:
                         # Behind it, the database has committed and its reply is lost; before it, nothing was.
-                        proxy.cut_at(b"COMMIT", passed=number % 4 == 1)
+                        proxy.cut_at(b"COMMIT;", passed=number % 4 == 1)
                     elif number % 4:
                         proxy.cut_after(draw.randrange(8000), "to_server")
                     else:
@@ -216,6 +218,16 @@ async def test_the_journal_is_full(
                 verified = await server.verify()
                 assert verified["ok"]
                 assert verified["events"] == len(seen) - shed, "what was shed was not counted"
+
+
+async def another_commit(server: ServerProcess, session: aiohttp.ClientSession) -> None:
+    """Wait until a batch was committed from now on."""
+    before = await metric(server, session, "committed_events_total")
+
+    async def has_grown() -> bool:
+        return await metric(server, session, "committed_events_total") > before
+
+    await eventually(has_grown, seconds=30, what="a batch is committed")
 
 
 async def is_accepted(call_on: Any) -> bool:
