@@ -5,8 +5,6 @@ No tokenizer: an estimate must cost microseconds, also for a body of megabytes, 
 
 from __future__ import annotations
 
-import re
-
 from tallystick.wire.openai_request import OpenAIRequest
 
 _BYTES_PER_TOKEN = 4  # English text and JSON.
@@ -14,7 +12,7 @@ _BYTES_PER_TOKEN_BEYOND_ASCII = 3  # UTF-8 of most other scripts: about one toke
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MEDIA = 1000  # An image in fair detail, or half a minute of speech.
 _BYTES_PER_MEDIA_TOKEN = 1000
-_MEDIA_MARK = re.compile(rb';base64,|"data": ?"')
+_MEDIA_MARKS = (b";base64,", b'"data":"', b'"data": "')
 
 
 def estimate_input_tokens(request: OpenAIRequest) -> int:
@@ -23,13 +21,18 @@ def estimate_input_tokens(request: OpenAIRequest) -> int:
     text_bytes = len(raw)
     media_tokens = 0
     end = 0
-    while (mark := _MEDIA_MARK.search(raw, end)) is not None:
-        start = mark.end()
-        end = raw.find(b'"', start)
-        end = len(raw) if end < 0 else end
-        if raw.find(b" ", start, end) < 0:  # Else words, not an encoding: somebody writes of it, or hides text in it.
-            text_bytes -= end - start
-            media_tokens += _TOKENS_PER_MEDIA + (end - start) // _BYTES_PER_MEDIA_TOKEN
+    # Where each mark comes next. No regular expression: it takes ten times as long for a body of megabytes.
+    following = {mark: raw.find(mark) for mark in _MEDIA_MARKS}
+    while following := {mark: place for mark, place in following.items() if place >= 0}:
+        mark = min(following, key=following.__getitem__)
+        start = following[mark] + len(mark)
+        if following[mark] >= end:
+            end = raw.find(b'"', start)
+            end = len(raw) if end < 0 else end
+            if raw.find(b" ", start, end) < 0:  # Else words, not an encoding: somebody writes of it, or hides text.
+                text_bytes -= end - start
+                media_tokens += _TOKENS_PER_MEDIA + (end - start) // _BYTES_PER_MEDIA_TOKEN
+        following[mark] = raw.find(mark, max(start, end))
     bytes_per_token = _BYTES_PER_TOKEN if raw.isascii() else _BYTES_PER_TOKEN_BEYOND_ASCII
     return max(1, text_bytes // bytes_per_token + media_tokens)
 
