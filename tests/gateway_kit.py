@@ -18,6 +18,7 @@ from tallystick.access.keys import hash_key
 from tallystick.bootstrap import Services, load_snapshot, open_store
 from tallystick.cli.serve import build_gateway
 from tallystick.config.load import load_settings
+from tallystick.gateway.head_limit import BoundedHeadProtocol
 from tallystick.ledger.store import CommittedEvent, EventFilter
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
@@ -93,7 +94,7 @@ async def running_gateway(home: Path, config: dict[str, Any]) -> AsyncIterator[R
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(gateway, http="httptools", lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+        uvicorn.Config(gateway, http=BoundedHeadProtocol, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
     )
     serving = asyncio.create_task(server._serve([listener]))  # Without the signal handlers of serve().
     while not server.started:

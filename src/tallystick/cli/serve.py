@@ -32,6 +32,7 @@ from tallystick.config.load import export_environment, load_settings
 from tallystick.config.settings import Settings
 from tallystick.errors import ConfigError, PermissionDenied
 from tallystick.gateway.app import Gateway, GatewayLimits
+from tallystick.gateway.head_limit import BoundedHeadProtocol
 from tallystick.gateway.health import HealthPages
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.ids import new_event_id
@@ -41,6 +42,7 @@ from tallystick.runtime.workers import WorkerSupervisor, unblock_signals
 log = structlog.get_logger()
 
 _MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_SUPERVISOR_VARIABLE = "TALLYSTICK_SUPERVISOR_PID"
 _PARENT_LOOK_SECONDS = 1.0
 # A thread that waits for the interpreter gets it after so long; the journal's sync thread waits at each answer.
 _SWITCH_SECONDS = 0.0005
@@ -56,7 +58,9 @@ def run_server(*, config_file: Path | None, overrides: Mapping[str, object], wor
     if worker_socket is not None:
         unblock_signals()
         listener = socket.socket(fileno=worker_socket)
-        return uvloop.run(_serve(settings, listener, parent=os.getppid(), on_ready=lambda: None))
+        # Told, not asked for: a supervisor that died while we started is nobody's parent any more.
+        parent = int(os.environ.get(_SUPERVISOR_VARIABLE) or os.getppid())
+        return uvloop.run(_serve(settings, listener, parent=parent, on_ready=lambda: None))
     for warning in settings.warnings:
         log.warning("setting_not_in_force", setting=warning)
     load_snapshot(
@@ -164,7 +168,7 @@ def _server_config(settings: Settings, app: Any) -> uvicorn.Config:  # Any: uvic
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=BoundedHeadProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -225,7 +229,11 @@ def _supervise(settings: Settings, listener: socket.socket) -> int:
         return WorkerSupervisor(
             command,
             count=settings.workers,
-            environment={**os.environ, _MULTIPROCESS_VARIABLE: directory},
+            environment={
+                **os.environ,
+                _MULTIPROCESS_VARIABLE: directory,
+                _SUPERVISOR_VARIABLE: str(os.getpid()),
+            },
             inherited_fds=[listener.fileno()],
             stop_seconds=2 * settings.server.drain_seconds + 5,
             on_exit=metrics.forget_process,
