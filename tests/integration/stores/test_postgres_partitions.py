@@ -90,6 +90,14 @@ async def test_late_events_of_a_detached_day_are_kept(postgres_database, connect
     assert await connection.fetchval("SELECT count(*) FROM spend_events") == 2
 
 
+async def test_late_events_of_a_day_whose_partition_is_detached_and_kept(postgres_database, connection):
+    await PostgresLedger(database=postgres_database).commit(batch_of("p", 1, [make_event()]))
+    await connection.execute(f"ALTER TABLE spend_events DETACH PARTITION spend_events_{START:%Y%m%d}")
+
+    assert await PostgresLedger(database=postgres_database).commit(batch_of("p", 2, [make_event()])) == 2
+    assert await connection.fetchval("SELECT count(*) FROM spend_events_default") == 1
+
+
 async def test_partitions_have_the_indexes_of_their_parent(postgres_database, connection):
     await PostgresLedger(database=postgres_database).commit(batch_of("p", 1, [make_event()]))
     attached = await connection.fetchval(

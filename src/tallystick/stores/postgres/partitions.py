@@ -71,10 +71,10 @@ class EventPartitions:
         try:
             async with connection.transaction():
                 await connection.execute(statement)
-        except asyncpg.CheckViolationError:
-            # Somebody has detached this day's partition, and late events of it have gone to the default one: they are
-            # safe there, and so are the next.
-            _log.warning("partition_default_has_rows", day=day.isoformat())
+        except (asyncpg.DuplicateTableError, asyncpg.CheckViolationError):
+            # Somebody has detached this day's partition, and kept the table or not. Late events of the day go to the
+            # default one: they are safe there.
+            _log.warning("partition_is_detached", day=day.isoformat())
 
     async def _existing(self, connection: Connection) -> set[date]:
         rows = await connection.fetch(self._database.queries["event_partitions"])
