@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tallystick.wire.error_envelope import envelope
 
@@ -46,6 +46,7 @@ class BoundedHeadProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _refuse(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:  # Else the answer to the request before is under way.
+        earlier: RequestResponseCycle | None = self.cycle  # None before the first request, though its type denies it.
+        if earlier is None or earlier.response_complete:  # Else the answer to the request before is under way.
             self.transport.write(_ANSWER)
         self.transport.close()
