@@ -9,6 +9,8 @@
     │   ├── ModelNotAllowed        403
     │   ├── NotFound               404
     │   ├── Conflict               409
+    │   │   ├── AlreadyExists      the id or the unique name is taken
+    │   │   └── ChangedMeanwhile   somebody else was faster; reading again and trying again is right
     │   └── BodyTooLarge           413
     ├── UpstreamError              a deployment did not give a usable answer
     │   ├── UpstreamRefused        it answered with an error status; the body is kept
@@ -104,6 +106,14 @@ class Conflict(RequestError):
     """It exists already."""
 
     http_status = 409
+
+
+class AlreadyExists(Conflict):
+    """The id or the unique name is taken."""
+
+
+class ChangedMeanwhile(Conflict):
+    """Somebody else changed it at the same time. Try again."""
 
 
 class BodyTooLarge(RequestError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Literal, Protocol
 
@@ -75,6 +76,9 @@ class SumRow(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano_usd: int
 
 
+EntityRef = tuple[str, str, str]
+"""Entity type (`batch.ENTITY_TYPES`), entity id, and member id or ''."""
+
 GroupBy = Literal["key", "user", "team", "organization", "model_group", "model", "provider", "endpoint", "day"]
 
 
@@ -96,6 +100,9 @@ class LedgerReader(Protocol):
 
     async def totals(self, entity_type: str, *, limit: int) -> tuple[SumRow, ...]:
         """Return the running sums of one type, dearest first. Groups are named `entity_id` and `member_id`."""
+
+    async def spend_of(self, entities: Sequence[EntityRef]) -> dict[EntityRef, int]:
+        """Return what each entity has spent in all, in nano-USD; 0 for one that never spent."""
 
     async def daily(
         self, *, group_by: GroupBy, first: date, last: date, limit: int, key_hash: str | None = None

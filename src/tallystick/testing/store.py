@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 import msgspec
@@ -13,7 +13,7 @@ from tallystick.access.store import KeyChange, KeyFilter, KeyPage
 from tallystick.errors import BadRequest, Conflict, RowRefused, StoreUnavailable
 from tallystick.ledger.batch import COUNTERS, Batch, Counters
 from tallystick.ledger.event import SpendEvent
-from tallystick.ledger.store import Audit, CommittedEvent, EventFilter, EventPage, GroupBy, SumRow
+from tallystick.ledger.store import Audit, CommittedEvent, EntityRef, EventFilter, EventPage, GroupBy, SumRow
 from tallystick.runtime.clock import Clock
 from tallystick.testing.books import Books
 from tallystick.testing.clock import FakeClock
@@ -108,6 +108,11 @@ class MemoryStore:
             if kind == entity_type
         ]
         return tuple(sorted(rows, key=_dearest_first)[:limit])
+
+    async def spend_of(self, entities: Sequence[EntityRef]) -> dict[EntityRef, int]:
+        await self._begin("spend_of")
+        cost = COUNTERS.index("cost_nano_usd")
+        return {entity: self.books.totals[entity][cost] if entity in self.books.totals else 0 for entity in entities}
 
     async def daily(
         self, *, group_by: GroupBy, first: date, last: date, limit: int, key_hash: str | None = None
