@@ -9,8 +9,11 @@ from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import hash_key
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
+from tallystick.control.feed import ChangeFeed
+from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing.control_store import MemoryControlStore
 
 MASTER = "sk-the-master-key-of-this-test"
 
@@ -24,12 +27,15 @@ class House:
         self.clock = FakeClock()
         self.store = MemoryStore(clock=self.clock)
         self.metrics = Metrics()
+        self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(
-            self.store, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
+            self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
+        self.feed = ChangeFeed(self.control, (self.authenticator,), clock=self.clock, metrics=self.metrics)
         self.services = AdminServices(
             authenticator=self.authenticator,
-            key_store=self.store,
+            control=self.control,
+            writer=ObjectWriter(self.control, clock=self.clock, on_applied=self.feed.catch_up),
             ledger_reader=self.store,
             clock=self.clock,
             metrics=self.metrics,
