@@ -5,6 +5,7 @@
     ├── RequestError               the caller can mend it (4xx)
     │   ├── BadRequest             400, names the field and what would be right
     │   ├── AuthenticationFailed   401
+    │   ├── RouteDenied            401, the caller's role may not use the route
     │   ├── PermissionDenied       403
     │   ├── ModelNotAllowed        403
     │   ├── NotFound               404
@@ -78,6 +79,13 @@ class BadRequest(RequestError):
 
 class AuthenticationFailed(RequestError):
     """No valid key was presented."""
+
+    http_status = 401
+    error_type = "auth_error"
+
+
+class RouteDenied(RequestError):
+    """The caller's role may not use this route."""
 
     http_status = 401
     error_type = "auth_error"

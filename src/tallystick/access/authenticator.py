@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from tallystick.access.key_lookup import KeyLookups
-from tallystick.access.keys import VirtualKey, hash_key
-from tallystick.access.principal import MASTER_KEY_HASH, Principal, master_principal, principal_of
-from tallystick.access.store import KeyStore
+from tallystick.access.keys import hash_key
+from tallystick.access.principal import MASTER_KEY_HASH, Principal, master_principal
+from tallystick.control.objects import Kind, ObjectRef
+from tallystick.control.store import ControlStore
 from tallystick.errors import AuthenticationFailed
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics
@@ -31,7 +31,7 @@ class Authenticator:
 
     def __init__(
         self,
-        keys: KeyStore,
+        store: ControlStore,
         *,
         master_key_hash: str,
         clock: Clock,
@@ -46,12 +46,14 @@ class Authenticator:
         self._metrics = metrics
         self._hits = metrics.key_cache_hits
         self._cache_max = cache_max
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: OrderedDict[str, Principal] = OrderedDict()
+        # The hashes of the cached principals that depend on an object, so that a change of it finds them.
+        self._dependents: dict[ObjectRef, set[str]] = {}
         # Keys that are in no table, and until when that is believed. Dicts keep the order of insertion: oldest first.
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._lookups = KeyLookups(
-            keys,
-            on_row=self._remember,
+            store,
+            on_principal=self._remember,
             metrics=metrics,
             concurrent_max=lookups_max,
             timeout_seconds=lookup_timeout_seconds,
@@ -60,11 +62,10 @@ class Authenticator:
     def lookup_cached(self, token: str) -> Principal | None:
         """Return the principal when that needs no wait: the hot path. None: ask `authenticate`, which says why not."""
         key_hash = hash_key(token)
-        entry = self._entries.get(key_hash)
-        if entry is None:
+        principal = self._entries.get(key_hash)
+        if principal is None:
             return self._master if hmac.compare_digest(key_hash, self._master_key_hash) else None
-        principal = entry.principal
-        if entry.blocked or (principal.expires_at is not None and principal.is_expired(self._clock.now())):
+        if principal.refusal or (principal.expires_at is not None and principal.is_expired(self._clock.now())):
             return None
         self._entries.move_to_end(key_hash)
         self._hits.inc()
@@ -87,7 +88,7 @@ class Authenticator:
                 f"LiteLLM Virtual Key expected: it starts with '{_KEY_PREFIX}' and has at most {KEY_LENGTH_MAX} "
                 "characters.",
             )
-        return self._admit(await self._entry_of(hash_key(token)))
+        return self._admit(await self._principal_of(hash_key(token)))
 
     def hash_of(self, key: str) -> str:
         """Return the hash under which a key's spend is found, given the key itself or already its hash."""
@@ -96,66 +97,80 @@ class Authenticator:
             return MASTER_KEY_HASH
         return key_hash if key.startswith(_KEY_PREFIX) else key
 
-    def invalidate(self, key_hash: str) -> None:
-        """Forget what is known of a key, and what a look-up now under way will say of it."""
-        self._entries.pop(key_hash, None)
-        self._unknown.pop(key_hash, None)
-        self._lookups.taint(key_hash)
+    def invalidate(self, changed: ObjectRef) -> None:
+        """Forget every principal that the object is a part of, and what look-ups now under way will say of it."""
+        if changed.kind in {Kind.KEY, Kind.RETIRED_KEY}:
+            self._forget(changed.object_id)
+        for key_hash in tuple(self._dependents.get(changed, ())):
+            self._forget(key_hash)
+        self._lookups.taint(changed)
         self._metrics.key_cache_entries.set(len(self._entries))
+
+    async def follow(self, changed: Sequence[ObjectRef]) -> None:
+        """`Follower`: forget whom these changes concern."""
+        for ref in changed:
+            self.invalidate(ref)
+
+    async def start_over(self) -> None:
+        """`Follower`."""
+        self.invalidate_all()
 
     def invalidate_all(self) -> None:
         """Forget every key, for when it is not known which ones changed."""
         self._entries.clear()
+        self._dependents.clear()
         self._unknown.clear()
         self._lookups.taint_all()
         self._metrics.key_cache_entries.set(0)
 
-    async def _entry_of(self, key_hash: str) -> _Entry | None:
-        entry = self._entries.get(key_hash)
-        if entry is not None:
-            return entry
+    async def _principal_of(self, key_hash: str) -> Principal | None:
+        principal = self._entries.get(key_hash)
+        if principal is not None:
+            return principal
         if self._unknown.get(key_hash, 0.0) > self._clock.monotonic():
             return None
         self._metrics.key_cache_misses.inc()
-        row = await self._lookups.find(key_hash)
-        return None if row is None else _entry_for(row)
+        return await self._lookups.find(key_hash)
 
-    def _admit(self, entry: _Entry | None) -> Principal:
-        if entry is None:
+    def _admit(self, principal: Principal | None) -> Principal:
+        if principal is None:
             raise self._refusal("unknown", "Invalid proxy server token passed. The key is unknown or was deleted.")
-        if entry.blocked:
-            raise self._refusal("blocked", "Key is blocked. An admin can unblock it with /key/unblock.")
-        expires_at, now = entry.principal.expires_at, self._clock.now()
+        if principal.refusal:
+            raise self._refusal("blocked", principal.refusal)
+        expires_at, now = principal.expires_at, self._clock.now()
         if expires_at is not None and expires_at <= now:
             raise self._refusal(
                 "expired", f"Expired Key. The key expired at {expires_at.isoformat()}; it is now {now.isoformat()}."
             )
-        return entry.principal
+        return principal
 
-    def _remember(self, key_hash: str, row: VirtualKey | None) -> None:
+    def _remember(self, key_hash: str, principal: Principal | None) -> None:
         """Keep what the store said. Called without a wait since the read, so no change can come in between."""
-        if row is None:
+        if principal is None:
             self._unknown[key_hash] = self._clock.monotonic() + _UNKNOWN_SECONDS
             self._unknown.move_to_end(key_hash)
             if len(self._unknown) > _UNKNOWN_MAX:
                 self._unknown.popitem(last=False)
             return
-        self._entries[key_hash] = _entry_for(row)
+        self._forget(key_hash)
+        self._entries[key_hash] = principal
+        for ref in principal.depends_on:
+            self._dependents.setdefault(ref, set()).add(key_hash)
         if len(self._entries) > self._cache_max:
-            self._entries.popitem(last=False)
+            self._forget(next(iter(self._entries)))
         self._metrics.key_cache_entries.set(len(self._entries))
+
+    def _forget(self, key_hash: str) -> None:
+        self._unknown.pop(key_hash, None)
+        principal = self._entries.pop(key_hash, None)
+        if principal is None:
+            return
+        for ref in principal.depends_on:
+            held = self._dependents[ref]
+            held.discard(key_hash)
+            if not held:
+                del self._dependents[ref]
 
     def _refusal(self, reason: str, message: str) -> AuthenticationFailed:
         self._metrics.auth_failures.labels(reason).inc()
         return AuthenticationFailed(f"Authentication Error, {message}")
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    """What the cache holds of a key. Blocked ones too: they are refused while the database is away."""
-
-    principal: Principal
-    blocked: bool
-
-
-def _entry_for(row: VirtualKey) -> _Entry:
-    return _Entry(principal_of(row), row.blocked)

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Literal
 
-from tallystick.access.keys import VirtualKey
-from tallystick.access.store import KeyStore
+from tallystick.access.principal import Principal, principal_of
+from tallystick.control.objects import Kind, ObjectRef
+from tallystick.control.store import ControlStore
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.telemetry import Metrics
 
@@ -15,7 +16,7 @@ _ABANDONED: Final = "abandoned"
 _READS_MAX: Final = 3
 _WAITING_MAX: Final = 1_000
 
-_Outcome = VirtualKey | StoreUnavailable | Literal["abandoned"] | None
+_Outcome = Principal | StoreUnavailable | Literal["abandoned"] | None
 
 
 class KeyLookups:
@@ -27,22 +28,22 @@ class KeyLookups:
 
     def __init__(
         self,
-        keys: KeyStore,
+        store: ControlStore,
         *,
-        on_row: Callable[[str, VirtualKey | None], None],
+        on_principal: Callable[[str, Principal | None], None],
         metrics: Metrics,
         concurrent_max: int,
         timeout_seconds: float,
     ) -> None:
-        self._keys = keys
-        self._on_row = on_row
+        self._store = store
+        self._on_principal = on_principal
         self._rejected = metrics.auth_lookups_rejected
         self._turns = asyncio.Semaphore(concurrent_max)
         self._open_max = concurrent_max + _WAITING_MAX
         self._timeout_seconds = timeout_seconds
         self._open: dict[str, _Lookup] = {}
 
-    async def find(self, key_hash: str) -> VirtualKey | None:
+    async def find(self, key_hash: str) -> Principal | None:
         """Return the row of a key, or None. Callers that ask for the same key at the same time share one read."""
         while True:
             lookup = self._open.get(key_hash)
@@ -56,17 +57,16 @@ class KeyLookups:
                 return outcome
             # The caller that read for all of us went away: one of us reads now.
 
-    def taint(self, key_hash: str) -> None:
-        """The key has changed: a row that was read before must not be kept."""
-        lookup = self._open.get(key_hash)
-        if lookup is not None:
-            lookup.tainted = True
+    def taint(self, changed: ObjectRef) -> None:
+        """An object has changed: what was read of it before must not be kept."""
+        for lookup in self._open.values():
+            lookup.changed.add(changed)
 
     def taint_all(self) -> None:
         for lookup in self._open.values():
-            lookup.tainted = True
+            lookup.is_doubtful = True
 
-    async def _lead(self, key_hash: str) -> VirtualKey | None:
+    async def _lead(self, key_hash: str) -> Principal | None:
         if len(self._open) >= self._open_max:
             self._rejected.inc()
             raise StoreUnavailable("Too many unknown keys are being looked up. Try again in a second.")
@@ -82,7 +82,7 @@ class KeyLookups:
             lookup.outcome.set_result(outcome)
         return outcome
 
-    async def _read_in_turn(self, key_hash: str, lookup: _Lookup) -> VirtualKey | None:
+    async def _read_in_turn(self, key_hash: str, lookup: _Lookup) -> Principal | None:
         try:
             async with asyncio.timeout(self._timeout_seconds), self._turns:
                 return await self._read(key_hash, lookup)
@@ -92,16 +92,19 @@ class KeyLookups:
                 f"The key could not be looked up within {self._timeout_seconds:g} s. Try again in a second."
             ) from error
 
-    async def _read(self, key_hash: str, lookup: _Lookup) -> VirtualKey | None:
-        """Read the row, again when it changed meanwhile. A row that never comes to rest is used but not kept."""
-        row = None
+    async def _read(self, key_hash: str, lookup: _Lookup) -> Principal | None:
+        """Read it, again when it changed meanwhile. A principal that never comes to rest is used but not kept."""
+        principal = None
         for _ in range(_READS_MAX):
-            lookup.tainted = False
-            row = await self._keys.find(key_hash)
-            if not lookup.tainted:
-                self._on_row(key_hash, row)
+            lookup.is_doubtful = False
+            lookup.changed.clear()
+            found = await self._store.find_key(key_hash)
+            principal = principal_of(found) if found else None
+            parts = principal.depends_on if principal else ()
+            if not lookup.is_doubtful and lookup.changed.isdisjoint((*parts, *_own_refs(key_hash))):
+                self._on_principal(key_hash, principal)
                 break
-        return row
+        return principal
 
 
 class _Lookup:
@@ -109,4 +112,11 @@ class _Lookup:
 
     def __init__(self) -> None:
         self.outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        self.tainted = False
+        self.changed: set[ObjectRef] = set()
+        """What has changed since the read began."""
+        self.is_doubtful = False
+        """Whether anything may have changed since then."""
+
+
+def _own_refs(key_hash: str) -> tuple[ObjectRef, ObjectRef]:
+    return ObjectRef(Kind.KEY, key_hash), ObjectRef(Kind.RETIRED_KEY, key_hash)

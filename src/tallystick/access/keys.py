@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from tallystick.access.limits import Limits
+
 
 class VirtualKey(msgspec.Struct, frozen=True, kw_only=True):
     """A key as the store holds it. `models` empty means every model; '' is an absent id."""
@@ -28,6 +30,28 @@ class VirtualKey(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
     blocked: bool = False
     expires_at: datetime | None = None
+
+
+class KeySpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key's row holds besides its columns. `models` empty means every model."""
+
+    key_name: str = ""
+    """The masked form, `sk-…` and the last four characters."""
+    models: tuple[str, ...] = ()
+    aliases: dict[str, str] = {}
+    """What the key's callers call a model, and the model group that is meant."""
+    access_group_ids: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
+    limits: Limits = Limits()
+    allowed_routes: tuple[str, ...] = ()
+    """Paths that it may use, `/prefix/*`, or the groups `llm_api_routes`, `management_routes`, `info_routes`."""
+    key_type: str = ""
+    """`llm_api`, `management`, `read_only`; '' is the default and may use all that its role may."""
+    prior_hashes: tuple[str, ...] = ()
+    """Under which its events stand that were made before it was regenerated."""
+    spend_adjustment_nano_usd: int = 0
+    other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.
 
 
 def new_key() -> str:

@@ -11,7 +11,6 @@ from starlette.responses import HTMLResponse
 from tallystick.admin.answers import install_error_handlers
 from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
-from tallystick.admin.key_routes import KeyRoutes
 from tallystick.admin.ledger_routes import LedgerRoutes
 from tallystick.admin.services import AdminServices
 
@@ -28,7 +27,6 @@ def create_admin_app(services: AdminServices) -> FastAPI:
         strict_content_type=False,
     )
     app.state.services = services
-    app.include_router(KeyRoutes(services).router())
     app.include_router(LedgerRoutes(services).router())
     install_error_handlers(
         app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max

@@ -10,9 +10,8 @@ from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.access.principal import Principal
 from tallystick.admin.answers import json_answer, unknown_parameters
-from tallystick.admin.callers import Admin, Caller
+from tallystick.admin.callers import AnyCaller, Caller
 from tallystick.admin.fields import QueryText
 from tallystick.admin.moments import event_id_in, parse_moment
 from tallystick.admin.services import AdminServices
@@ -43,7 +42,7 @@ class LedgerRoutes:
     async def spend_logs(
         self,
         request: Request,
-        caller: Caller,
+        caller: AnyCaller,
         *,
         request_id: QueryText = None,
         api_key: QueryText = None,
@@ -75,7 +74,7 @@ class LedgerRoutes:
     async def ledger_events(
         self,
         request: Request,
-        _caller: Admin,
+        _caller: AnyCaller,
         *,
         after: QueryText = None,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
@@ -97,14 +96,14 @@ class LedgerRoutes:
             headers=unknown_parameters(request, _EVENT_PARAMETERS),
         )
 
-    def _visible_key(self, caller: Principal, api_key: str | None) -> str | None:
+    def _visible_key(self, caller: Caller, api_key: str | None) -> str | None:
         """Return whose calls to show; None shows all."""
         asked = None if api_key is None else self._authenticator.hash_of(api_key)
-        if caller.is_admin:
+        if caller.may_see_all:
             return asked
-        if asked is not None and asked != caller.key_hash:
+        if asked is not None and asked != caller.principal.key_hash:
             raise PermissionDenied("This key is not allowed to see the calls of other keys.", param="api_key")
-        return caller.key_hash
+        return caller.principal.key_hash
 
     async def _events_of_request(self, request_id: str, where: EventFilter) -> tuple[CommittedEvent, ...]:
         """Find by event id, else by the id of the provider's answer, with or without the mark of a cache hit."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tallystick.access.authenticator import Authenticator
-from tallystick.access.store import KeyStore
+from tallystick.control.store import ControlStore
+from tallystick.control.writer import ObjectWriter
 from tallystick.ledger.store import LedgerReader
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics
@@ -17,7 +18,8 @@ class AdminServices:
     """The services behind the admin API."""
 
     authenticator: Authenticator
-    key_store: KeyStore
+    control: ControlStore
+    writer: ObjectWriter
     ledger_reader: LedgerReader
     clock: Clock
     metrics: Metrics

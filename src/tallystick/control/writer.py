@@ -10,19 +10,20 @@ import msgspec
 from tallystick.control.objects import ControlObject, ObjectRef
 from tallystick.control.sealer import Sealer
 from tallystick.control.secret_fields import masked
-from tallystick.control.store import Author, Change, ControlStore, NoneLeft
+from tallystick.control.store import Author, Change, ControlStore, NoneLeft, ObjectFilter
 from tallystick.errors import ChangedMeanwhile, NotFound
 from tallystick.runtime.clock import Clock
 
 Patch = Callable[[ControlObject], ControlObject]
 """From an object, with its secrets sealed, to what it should be. May be called again with a newer one."""
+Pair = tuple[ControlObject | None, ControlObject | None]
+"""An object before and after: the first is None where it is made, the second where it is deleted."""
 Plan = Callable[[], Awaitable[Sequence[Change]]]
 """Reads what it needs and decides; called again when what it read was changed meanwhile."""
-Cascade = Callable[[tuple[ControlObject, ...]], Awaitable[Sequence[Change]]]
-"""From the objects that go to the further changes that this brings. May be called again."""
 OnApplied = Callable[[int], Awaitable[None]]
 
 ATTEMPTS_MAX: Final = 5
+_PAGE: Final = 1_000
 _BOOKKEEPING: Final = ("revision", "created_at", "created_by", "updated_at", "updated_by")
 
 
@@ -53,7 +54,7 @@ class ObjectWriter:
     ) -> ControlObject:
         """Make an object and return it as it was written. Raises AlreadyExists, BadRequest, ChangedMeanwhile."""
         change = Change(action=action, before=None, after=new)
-        (written,) = await self.apply([change], author=author, requires=requires)
+        (written,) = await self.write([change], author=author, requires=requires)
         assert written.after is not None, "what is made is there"
         return written.after
 
@@ -77,7 +78,7 @@ class ObjectWriter:
                 raise missing(ref)
             return [Change(action=action, before=before, after=patch(before))]
 
-        (change,) = await self.apply_planned(plan, author=author, requires=requires, keeps_unchanged=True)
+        (change,) = await self.write_planned(plan, author=author, requires=requires, keeps_unchanged=True)
         assert change.before is not None, "an update has a before"
         assert change.after is not None, "an update has an after"
         return change.before, change.after
@@ -88,11 +89,10 @@ class ObjectWriter:
         *,
         author: Author,
         action: str = "deleted",
-        cascade: Cascade | None = None,
+        dependents: Sequence[NoneLeft] = (),
         requires: Sequence[ObjectRef] = (),
-        none_left: Sequence[NoneLeft] = (),
     ) -> tuple[ControlObject, ...]:
-        """Delete all of these objects or none, with what `cascade` adds; return them as they were, in this order.
+        """Delete all of these objects, with every object that `dependents` match, or none; return the former.
 
         Raises NotFound, which names those that do not live.
         """
@@ -106,13 +106,32 @@ class ObjectWriter:
             if absent:
                 raise missing(*absent)
             gone = tuple(found[ref] for ref in wanted)
-            further = await cascade(gone) if cascade is not None else ()
-            return [*(Change(action=action, before=each, after=None) for each in gone), *further]
+            all_gone = dict(found)
+            for condition in dependents:
+                all_gone |= {each.ref: each for each in await self._matching(condition)}
+            return [Change(action=action, before=each, after=None) for each in all_gone.values()]
 
-        await self.apply_planned(plan, author=author, requires=requires, none_left=none_left)
+        await self.write_planned(plan, author=author, requires=requires, none_left=dependents)
         return gone
 
-    async def apply_planned(
+    async def apply(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        author: Author,
+        action: str,
+        requires: Sequence[ObjectRef] = (),
+        none_left: Sequence[NoneLeft] = (),
+    ) -> tuple[ControlObject, ...]:
+        """Write several objects, all or none, once; return those that exist afterwards.
+
+        Of several, the revisions are not told: read an object again before changing it further.
+        """
+        changes = [Change(action=action, before=before, after=after) for before, after in pairs]
+        written = await self.write(changes, author=author, requires=requires, none_left=none_left, keeps_unchanged=True)
+        return tuple(change.after for change in written if change.after is not None)
+
+    async def write_planned(
         self,
         plan: Plan,
         *,
@@ -130,7 +149,7 @@ class ObjectWriter:
         while True:
             try:
                 changes = await plan()
-                return await self.apply(
+                return await self.write(
                     changes, author=author, requires=requires, none_left=none_left, keeps_unchanged=keeps_unchanged
                 )
             except ChangedMeanwhile:
@@ -138,7 +157,7 @@ class ObjectWriter:
                     raise
                 attempt += 1
 
-    async def apply(
+    async def write(
         self,
         changes: Sequence[Change],
         *,
@@ -147,7 +166,7 @@ class ObjectWriter:
         none_left: Sequence[NoneLeft] = (),
         keeps_unchanged: bool = False,
     ) -> tuple[Change, ...]:
-        """Write all changes or none, once; return them as `apply_planned` does.
+        """Write all changes or none, once; return them as `write_planned` does.
 
         Of a single change, `after` has its new revision; of several, read again before the next change.
         """
@@ -165,6 +184,16 @@ class ObjectWriter:
         written = {change.ref: change for change in to_write}
         kept = [written.get(change.ref, change) for change in prepared]
         return tuple(change for change in kept if keeps_unchanged or change.ref in written)
+
+    async def _matching(self, condition: NoneLeft) -> list[ControlObject]:
+        everything = ObjectFilter(kind=condition.kind)
+        where = msgspec.structs.replace(everything, **{f"{condition.relation}s": (condition.value,)})
+        found: list[ControlObject] = []
+        while True:
+            page = await self._store.list_objects(where, offset=len(found), limit=_PAGE)
+            found += page.objects
+            if len(page.objects) < _PAGE:
+                return found
 
     def _prepared(self, change: Change, author: Author) -> Change:
         """Seal what is to be written, and note who writes it."""
@@ -211,9 +240,9 @@ def shown(held: ControlObject) -> dict[str, Any]:  # Any: JSON.
 
 def missing(*refs: ObjectRef) -> NotFound:
     """Return the error that says which objects do not exist."""
-    named = ", ".join(f"'{ref.object_id}'" for ref in refs)
-    kind = refs[0].kind.replace("_", " ")
-    return NotFound(f"There is no {kind} {named}." if len(refs) == 1 else f"There are no {kind}s {named}.")
+    named = ", ".join(f"'{ref.object_id}'" for ref in refs[:10])
+    kind = refs[0].kind.replace("_", " ").capitalize()
+    return NotFound(f"{kind} not found: {named} does not exist.")
 
 
 def _as_it_was(change: Change) -> Change:

@@ -11,7 +11,7 @@ from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
 from tallystick.control.sealer import Sealer
 from tallystick.control.secret_fields import MASK
-from tallystick.control.store import AuditFilter, Author, Change, NoneLeft
+from tallystick.control.store import AuditFilter, Author, NoneLeft
 from tallystick.control.writer import ATTEMPTS_MAX, ObjectWriter
 from tallystick.errors import AlreadyExists, BadRequest, ChangedMeanwhile, NotFound
 from tallystick.testing.clock import FakeClock
@@ -111,7 +111,7 @@ async def test_an_update_that_changes_nothing_writes_nothing(bench: Bench, value
 
 
 async def test_an_update_of_nothing_is_not_found(bench: Bench) -> None:
-    with pytest.raises(NotFound, match="There is no credential 'openai'"):
+    with pytest.raises(NotFound, match="Credential not found: 'openai' does not exist"):
         await bench.writer.update(CREDENTIAL, with_values(), author=ADA)
 
 
@@ -174,15 +174,10 @@ async def test_a_deletion_takes_along_what_belongs_to_it(bench: Bench) -> None:
     team = await bench.writer.create(bench.new(Kind.TEAM, "t"), author=ADA)
     key = await bench.writer.create(bench.new(Kind.KEY, "k", team_id="t"), author=ADA)
 
-    async def keys_of(gone: tuple[ControlObject, ...]) -> list[Change]:
-        assert gone == (team,)
-        return [Change(action="deleted", before=key, after=None)]
-
     gone = await bench.writer.delete(
         [team.ref, team.ref],
         author=ADA,
-        cascade=keys_of,
-        none_left=[NoneLeft(kind=Kind.KEY, relation="team_id", value="t")],
+        dependents=[NoneLeft(kind=Kind.KEY, relation="team_id", value="t")],
     )
 
     assert gone == (team,)
@@ -197,7 +192,7 @@ async def test_a_deletion_takes_along_what_belongs_to_it(bench: Bench) -> None:
 async def test_a_deletion_names_what_is_not_there_and_deletes_nothing(bench: Bench) -> None:
     team = await bench.writer.create(bench.new(Kind.TEAM, "t"), author=ADA)
 
-    with pytest.raises(NotFound, match="There are no teams 'x', 'y'"):
+    with pytest.raises(NotFound, match="Team not found: 'x', 'y' does not exist"):
         await bench.writer.delete([team.ref, ObjectRef(Kind.TEAM, "x"), ObjectRef(Kind.TEAM, "y")], author=ADA)
 
     assert await bench.store.find(team.ref) == team
@@ -206,12 +201,9 @@ async def test_a_deletion_names_what_is_not_there_and_deletes_nothing(bench: Ben
 async def test_several_changes_are_one_write(bench: Bench) -> None:
     team = bench.new(Kind.TEAM, "t", spec={"metadata": {"api_key": "a-secret"}})
     member = bench.new(Kind.TEAM_MEMBER, "m")
-    written = await bench.writer.apply(
-        [Change(action="created", before=None, after=member), Change(action="created", before=None, after=team)],
-        author=ADA,
-    )
+    written = await bench.writer.apply([(None, member), (None, team)], author=ADA, action="created")
 
-    assert [change.ref for change in written] == [member.ref, team.ref]
+    assert [each.ref for each in written] == [member.ref, team.ref]
     assert bench.heard == [2]
     found = await bench.store.find(team.ref)
     assert found is not None

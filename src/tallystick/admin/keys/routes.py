@@ -15,8 +15,8 @@ from tallystick.access.store import KeyFilter
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import Admin, Caller
 from tallystick.admin.fields import QueryText
-from tallystick.admin.key_requests import DeleteKeys, GenerateKey, NameKey
-from tallystick.admin.key_views import key_fields, listed_key, principal_fields
+from tallystick.admin.keys.requests import DeleteKeys, GenerateKey, NameKey
+from tallystick.admin.keys.views import key_fields, listed_key, principal_fields
 from tallystick.admin.services import AdminServices
 from tallystick.errors import BadRequest, Conflict, NotFound, PermissionDenied
 

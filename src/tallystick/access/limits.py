@@ -1,0 +1,35 @@
+"""Budgets and rate limits as control objects carry them. They are stored and shown here, and enforced at admission."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class WindowLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget over one window beside others of the same object."""
+
+    budget_duration: str
+    max_budget_nano_usd: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """None does not limit."""
+
+    max_budget_nano_usd: int | None = None
+    soft_budget_nano_usd: int | None = None
+    """Tells when it is passed, and denies nothing."""
+    budget_duration: str = ""
+    """Length of the budget's window, as in `30d`; '' never resets."""
+    budget_limits: tuple[WindowLimit, ...] = ()
+    model_max_budget: dict[str, Any] = {}  # Any: LiteLLM's own shape by model, {"budget_limit", "time_period"}.
+    temp_budget_increase_nano_usd: int | None = None
+    temp_budget_expiry: datetime | None = None
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    tpd_limit: int | None = None
+    max_parallel_requests: int | None = None
+    model_tpm_limit: dict[str, int] = {}
+    model_rpm_limit: dict[str, int] = {}

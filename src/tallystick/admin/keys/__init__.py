@@ -1,0 +1,3 @@
+"""Virtual keys over HTTP."""
+
+from __future__ import annotations

@@ -1,0 +1,90 @@
+"""The table of routes: each with the rule that says which roles may use it. It reads like an authorization matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from tallystick.admin.authorization import (
+    ADMINS,
+    ADMINS_AND_VIEWERS,
+    EVERYONE,
+    KEY_WRITERS,
+    READERS,
+    TEAM_OWNERS,
+    TEAM_WRITERS,
+    Rule,
+)
+
+_GET, _POST, _PUT, _PATCH, _DELETE = "GET", "POST", "PUT", "PATCH", "DELETE"
+
+RULES: Final[Mapping[tuple[str, str], Rule]] = {
+    # Virtual keys
+    (_POST, "/key/generate"): KEY_WRITERS,
+    (_POST, "/key/service-account/generate"): KEY_WRITERS,
+    (_POST, "/key/update"): KEY_WRITERS,
+    (_POST, "/key/bulk_update"): KEY_WRITERS,
+    (_POST, "/key/delete"): KEY_WRITERS,
+    (_POST, "/key/regenerate"): KEY_WRITERS,
+    (_POST, "/key/{key}/regenerate"): KEY_WRITERS,
+    (_POST, "/key/{key}/reset_spend"): KEY_WRITERS,
+    (_POST, "/key/block"): KEY_WRITERS,
+    (_POST, "/key/unblock"): KEY_WRITERS,
+    (_POST, "/key/health"): EVERYONE,
+    (_GET, "/key/info"): READERS,
+    (_POST, "/v2/key/info"): READERS,
+    (_GET, "/key/list"): READERS,
+    (_GET, "/key/aliases"): READERS,
+    # Users
+    (_POST, "/user/new"): ADMINS,
+    (_POST, "/user/update"): READERS,
+    (_POST, "/user/bulk_update"): ADMINS,
+    (_POST, "/user/delete"): ADMINS,
+    (_GET, "/user/info"): READERS,
+    (_GET, "/v2/user/info"): READERS,
+    (_GET, "/user/list"): ADMINS_AND_VIEWERS,
+    # Teams
+    (_POST, "/team/new"): TEAM_OWNERS,
+    (_POST, "/team/update"): TEAM_OWNERS,
+    (_PATCH, "/team/{team_id}"): TEAM_OWNERS,
+    (_POST, "/team/delete"): TEAM_OWNERS,
+    (_POST, "/team/block"): TEAM_OWNERS,
+    (_POST, "/team/unblock"): TEAM_OWNERS,
+    (_POST, "/team/model/add"): ADMINS,
+    (_POST, "/team/model/delete"): ADMINS,
+    (_POST, "/team/member_add"): TEAM_WRITERS,
+    (_POST, "/team/bulk_member_add"): TEAM_WRITERS,
+    (_POST, "/team/member_update"): TEAM_WRITERS,
+    (_POST, "/team/member_delete"): TEAM_WRITERS,
+    (_POST, "/team/{team_id}/member/{user_id}/reset_spend"): TEAM_WRITERS,
+    (_GET, "/team/permissions_list"): TEAM_WRITERS,
+    (_POST, "/team/permissions_update"): TEAM_WRITERS,
+    (_POST, "/team/permissions_bulk_update"): ADMINS,
+    (_GET, "/team/info"): READERS,
+    (_GET, "/team/list"): READERS,
+    (_GET, "/v2/team/list"): READERS,
+    (_GET, "/team/available"): READERS,
+    # Organizations
+    (_POST, "/organization/new"): ADMINS,
+    (_PATCH, "/organization/update"): READERS,
+    (_DELETE, "/organization/delete"): ADMINS,
+    (_GET, "/organization/info"): READERS,
+    (_POST, "/organization/info"): READERS,
+    (_GET, "/organization/list"): READERS,
+    (_POST, "/organization/member_add"): READERS,
+    (_PATCH, "/organization/member_update"): READERS,
+    (_DELETE, "/organization/member_delete"): READERS,
+    # Budgets, customers, tags
+    (_POST, "/budget/new"): ADMINS,
+    (_POST, "/budget/update"): ADMINS,
+    (_POST, "/budget/info"): ADMINS_AND_VIEWERS,
+    (_POST, "/budget/delete"): ADMINS,
+    (_GET, "/budget/list"): ADMINS_AND_VIEWERS,
+    (_GET, "/budget/settings"): ADMINS_AND_VIEWERS,
+    # Models, credentials, access groups, settings, audit
+    (_GET, "/audit"): ADMINS_AND_VIEWERS,
+    (_GET, "/audit/{audit_id}"): ADMINS_AND_VIEWERS,
+    # The ledger
+    (_GET, "/ledger/events"): ADMINS_AND_VIEWERS,
+    (_GET, "/spend/logs"): READERS,
+}
