@@ -19,9 +19,11 @@ from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.settle import Settler
+from tallystick.config.database_url import database_kind
 from tallystick.config.settings import ModelEntry, Settings
 from tallystick.control.build import build_snapshot
 from tallystick.control.deployment import Snapshot
+from tallystick.control.key_ring import KeyRing, load_key_ring
 from tallystick.errors import ConfigError, StoreError
 from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.inspection import StoreInspector
@@ -124,6 +126,15 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         migrate=database.migrate,
         close=database.close,
     )
+
+
+def open_key_ring(settings: Settings, *, now: datetime) -> KeyRing:
+    """Return the keys that seal secrets. Made at the first start for SQLite, which is one machine's, and for a demo.
+
+    Raises ConfigError when they are malformed, can't be kept, or are not given for PostgreSQL.
+    """
+    may_keep = settings.demo or database_kind(settings.database_url) == "sqlite"
+    return load_key_ring(settings.secret_keys, home=settings.home, may_keep=may_keep, now=now)
 
 
 def sqlite_path(database_url: str) -> Path:
