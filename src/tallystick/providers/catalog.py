@@ -192,7 +192,7 @@ def _base_of(provider: str, api_base: str) -> str:
 
 
 def _without_login(base: str) -> tuple[str, Mapping[str, str]]:
-    """Take the user and password out of an address, which is shown and recorded; return them as the header they mean."""
+    """Take the login out of an address, which is shown and recorded; return it as the header that it means."""
     parts = urlsplit(base)
     if "@" not in parts.netloc:
         return base, {}
