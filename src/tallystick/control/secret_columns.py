@@ -1,7 +1,7 @@
 """Every column that can hold text, of every table, of every engine: may it hold secrets, and if not, why.
 
-Rotation goes through the columns that do. A test reads the schemas and fails when one is in no line here; whoever adds a
-column decides here what it is.
+Rotation goes through the columns that do. A test reads the schemas and fails when one is in no line here: whoever adds
+a column decides here what it is.
 """
 
 from __future__ import annotations
