@@ -18,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--outage-seconds", type=float, default=5.0, help="how long the database stays away")
     group.addoption("--fuzz-examples", type=int, default=4, help="generated requests for each route and engine")
     group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
+    group.addoption("--secrets", type=int, default=800, help="how many sealed values a rotation goes through")
     group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
 
 
@@ -30,6 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seconds = {
         "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
         "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
+        "secrets_count": 120 + config.getoption("--secrets", 800) / 20,
         "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
     }
     for item in items:
