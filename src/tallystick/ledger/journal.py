@@ -247,6 +247,25 @@ class Journal:
         self._sync.retire(self._fd)
         self._sync.close()
         self._fd = -1
+        try:
+            self._tidy_up()
+        except OSError as error:  # Most likely the disk is full. The files are right as they are, only larger.
+            log.warning("journal_not_tidied", slot=self.slot.name, reason=error.strerror or str(error))
+        finally:
+            os.close(self._directory_fd)
+            self.slot.release()
+
+    def abandon(self) -> None:
+        """Let go of the files, which stay as they are. The slot stays held."""
+        if self._fd >= 0:
+            self._sync.retire(self._fd)
+        self._sync.close()
+        os.close(self._directory_fd)
+
+    # Inside
+
+    def _tidy_up(self) -> None:
+        """Leave no file that the next owner of the slot does not need. Raises OSError."""
         is_empty = (
             len(self.segments) == 1 and not self._open and not self._unwritten and self.watermark >= self.last_seq
         )
@@ -265,17 +284,6 @@ class Journal:
             self.segments.pop().path.unlink(missing_ok=True)
         else:
             os.truncate(self.segments[-1].path, self._offset)
-        os.close(self._directory_fd)
-        self.slot.release()
-
-    def abandon(self) -> None:
-        """Let go of the files, which stay as they are. The slot stays held."""
-        if self._fd >= 0:
-            self._sync.retire(self._fd)
-        self._sync.close()
-        os.close(self._directory_fd)
-
-    # Inside
 
     def _payload_of(self, event: SpendEvent) -> bytes:
         payload = self._encode(event)
