@@ -71,8 +71,7 @@ class ServiceGroup:
                 await service.start()
             except TallystickError as error:
                 reason = mask_text(str(error))
-                # It says what is wrong; a traceback would only hide that.
-                log.error("service_start_failed", service=service.name, reason=reason)  # noqa: TRY400
+                log.error("service_start_failed", service=service.name, reason=reason)  # noqa: TRY400 - it says all.
                 await self.stop()
                 raise
             except BaseException:
