@@ -108,7 +108,7 @@ class Committer:
             self._reader.release()
             self._metrics.commit_lag_seconds.set(0)
             return self._reader.advance_producer()
-        if None in run.payloads and self._may_be_elsewhere(producer_id):
+        if self._may_be_elsewhere(producer_id) and None in run.payloads:
             await self._commit_before_gap(run, retry=retry)
             return True
         try:
