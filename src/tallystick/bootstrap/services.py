@@ -19,9 +19,11 @@ from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.settle import Settler
+from tallystick.config.database_url import database_kind
 from tallystick.config.settings import ModelEntry, Settings
 from tallystick.control.build import build_snapshot
 from tallystick.control.deployment import Snapshot
+from tallystick.control.key_ring import KeyRing, load_key_ring
 from tallystick.errors import ConfigError, StoreError
 from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.inspection import StoreInspector

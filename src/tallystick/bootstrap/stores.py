@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tallystick.config.settings import Settings
+from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
 from tallystick.errors import ConfigError
 from tallystick.ledger.inspection import StoreInspector
@@ -25,6 +26,7 @@ class Store:
     auditor: LedgerAuditor
     inspector: StoreInspector
     control: ControlStore
+    specs: SpecStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -57,13 +59,15 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         raise ConfigError(f"{path.parent} can't be made: {error.strerror}", key_path="database_url") from error
     database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate)
     ledger = SqliteLedger(database=database)
+    control = SqliteControlStore(database=database)
     return Store(
         kind="sqlite",
         ledger=ledger,
         reader=ledger,
         auditor=SqliteAuditor(database=database),
         inspector=SqliteInspector(database=database),
-        control=SqliteControlStore(database=database),
+        control=control,
+        specs=control,
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -87,13 +91,15 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         auto_migrate=settings.database.auto_migrate,
     )
     ledger = PostgresLedger(database=database)
+    control = PostgresControlStore(database=database)
     return Store(
         kind="postgres",
         ledger=ledger,
         reader=ledger,
         auditor=PostgresAuditor(database=database),
         inspector=PostgresInspector(database=database),
-        control=PostgresControlStore(database=database),
+        control=control,
+        specs=control,
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
