@@ -14,8 +14,10 @@ from tallystick.control.deployment import Deployment, LeftOut, Snapshot
 from tallystick.control.objects import ControlObject, Kind
 from tallystick.control.prices import PriceList
 from tallystick.control.resolve import Around, CannotServe, Resolved, resolve
+from tallystick.control.sealer import Sealer
+from tallystick.control.secret_fields import masked
 from tallystick.control.store import Loaded
-from tallystick.control.surroundings import SpecReader, Written, read_written
+from tallystick.control.surroundings import Written, read_written
 from tallystick.errors import ConfigError, TallystickError
 from tallystick.runtime.clock import Clock
 
@@ -44,8 +46,7 @@ class SnapshotBuilder:
         environ: Mapping[str, str],
         clock: Clock,
         price_list: Callable[[], PriceList],
-        open_spec: SpecReader,
-        mask_spec: SpecReader,
+        sealer: Sealer,
     ) -> None:
         """`environ` is the process's; `price_list` is called before the first deployment is priced.
 
@@ -59,8 +60,7 @@ class SnapshotBuilder:
         self._environ = dict(environ)
         self._clock = clock
         self._price_list = price_list
-        self._open_spec = open_spec
-        self._mask_spec = mask_spec
+        self._sealer = sealer
         self._of_file = candidates_of_file(settings.model_list)
         self._price_epoch = 0
         self._built: dict[str, _Built] = {}
@@ -159,7 +159,7 @@ class SnapshotBuilder:
 
     def _read(self, loaded: Loaded, left_out: list[LeftOut]) -> Written:
         return read_written(
-            self.settings, environ=self._environ, loaded=loaded, open_spec=self._open_spec, left_out=left_out
+            self.settings, environ=self._environ, loaded=loaded, open_spec=self._sealer.open, left_out=left_out
         )
 
     def _around_of(self, written: Written) -> Around:
@@ -175,13 +175,13 @@ class SnapshotBuilder:
         )
 
     def _resolved(self, held: ControlObject, around: Around) -> Resolved:
-        candidate = candidate_of_object(held, self._open_spec(held.kind, held.object_id, held.spec))
-        shown = self._mask_spec(held.kind, held.object_id, held.spec).get("litellm_params", {})
+        candidate = candidate_of_object(held, self._sealer.open(held.kind, held.object_id, held.spec))
+        shown = masked(held.kind, held.object_id, held.spec).get("litellm_params", {})
         return resolve(candidate, around, shown_params=shown)
 
     def _shown(self, deployment_id: str, params: Mapping[str, object]) -> dict[str, object]:
         spec = {"litellm_params": dict(params)}
-        shown: dict[str, object] = self._mask_spec(Kind.MODEL, deployment_id, spec)["litellm_params"]
+        shown: dict[str, object] = masked(Kind.MODEL, deployment_id, spec)["litellm_params"]
         return shown
 
 
