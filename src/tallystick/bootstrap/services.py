@@ -49,9 +49,7 @@ def snapshot_builder(
     Credentials that an entry does not have are looked for in `environ`, under their usual names. Raises ConfigError
     for what is wrong with the file; `check` looks at each entry.
     """
-    return SnapshotBuilder(
-        settings, environ=environ, clock=clock, price_list=_load_price_list, sealer=Sealer(key_ring)
-    )
+    return SnapshotBuilder(settings, environ=environ, clock=clock, price_list=_load_price_list, sealer=Sealer(key_ring))
 
 
 def _load_price_list() -> PriceList:
@@ -99,9 +97,7 @@ class Services:
             metrics=metrics,
             interval_seconds=_FEED_SECONDS[store.kind],
         )
-        self.writer = ObjectWriter(
-            store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up
-        )
+        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
         self.transport = Transport(
             connections_max=settings.upstream.connections_max,
             connections_per_host_max=settings.upstream.connections_per_host_max,
