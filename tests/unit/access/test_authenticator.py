@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from structlog.testing import capture_logs
+from tallystick.access.key_feed import KeyFeed
 
 from tallystick.access.authenticator import Authenticator
-from tallystick.access.key_feed import KeyFeed
 from tallystick.access.keys import VirtualKey, hash_key
 from tallystick.access.principal import MASTER_KEY_HASH
 from tallystick.access.store import KeyChange
