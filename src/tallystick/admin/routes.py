@@ -88,3 +88,15 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_GET, "/ledger/events"): ADMINS_AND_VIEWERS,
     (_GET, "/spend/logs"): READERS,
 }
+
+READING_POSTS: Final = frozenset(
+    (
+        "/v2/key/info",
+        "/key/health",
+        "/organization/info",
+        "/budget/info",
+        "/tag/info",
+        "/spend/calculate",
+    )
+)
+"""Routes that change nothing though they are asked by POST: a key that may only read may use them."""

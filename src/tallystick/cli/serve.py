@@ -25,7 +25,7 @@ from tallystick.access.master_key import MasterKey, load_master_key
 from tallystick.access.presented import presented_key
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
-from tallystick.bootstrap import Services, load_snapshot, open_store
+from tallystick.bootstrap import Services, load_snapshot, open_key_ring, open_store
 from tallystick.calls.pipeline import Pipeline
 from tallystick.config.demo import with_demo_group
 from tallystick.config.load import export_environment, load_settings
@@ -63,9 +63,9 @@ def run_server(*, config_file: Path | None, overrides: Mapping[str, object], wor
         return uvloop.run(_serve(settings, listener, parent=parent, on_ready=lambda: None))
     for warning in settings.warnings:
         log.warning("setting_not_in_force", setting=warning)
-    load_snapshot(
-        settings, now=SystemClock().now(), environ=os.environ
-    )  # What is wrong with the model list is said before anything starts.
+    # What is wrong with the model list or the keys is said before anything starts.
+    load_snapshot(settings, now=SystemClock().now(), environ=os.environ)
+    open_key_ring(settings, now=SystemClock().now())
     listener = _listen(settings)
     master_key = load_master_key(settings.master_key, home=settings.home)
     announce = _announcement(settings, listener, master_key)

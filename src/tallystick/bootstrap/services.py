@@ -19,9 +19,11 @@ from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.settle import Settler
+from tallystick.config.database_url import database_kind
 from tallystick.config.settings import ModelEntry, Settings
 from tallystick.control.build import build_snapshot
 from tallystick.control.deployment import Snapshot
+from tallystick.control.key_ring import KeyRing, load_key_ring
 from tallystick.errors import ConfigError, StoreError
 from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.inspection import StoreInspector
@@ -39,96 +41,6 @@ from tallystick.runtime.telemetry import Metrics
 
 _PING_SECONDS = 2.0
 _PRICE_LOOK_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
-    """One opened database, by the ports that it implements. Nothing is connected before the first use."""
-
-    kind: str
-    ledger: LedgerStore
-    reader: LedgerReader
-    auditor: LedgerAuditor
-    inspector: StoreInspector
-    keys: KeyStore
-    ping: Callable[[], Awaitable[None]]
-    migrate: Callable[[], Awaitable[tuple[int, ...]]]
-    close: Callable[[], Awaitable[None]]
-
-
-def open_store(settings: Settings, *, clock: Clock) -> Store:
-    """Return the store that `database_url` names. Raises ConfigError when its adapter can't be loaded."""
-    scheme = settings.database_url.partition(":")[0]
-    if scheme == "sqlite":
-        return _open_sqlite(settings, clock)
-    try:
-        return _open_postgres(settings, clock)
-    except ImportError as error:
-        raise ConfigError(
-            f"PostgreSQL needs the package {error.name}: install tallystick[postgres]", key_path="database_url"
-        ) from error
-
-
-def _open_sqlite(settings: Settings, clock: Clock) -> Store:
-    from tallystick.stores.sqlite.audit import SqliteAuditor
-    from tallystick.stores.sqlite.database import SqliteDatabase
-    from tallystick.stores.sqlite.inspect import SqliteInspector
-    from tallystick.stores.sqlite.keys import SqliteKeys
-    from tallystick.stores.sqlite.ledger import SqliteLedger
-
-    path = sqlite_path(settings.database_url)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path.parent} can't be made: {error.strerror}", key_path="database_url") from error
-    database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate)
-    ledger = SqliteLedger(database=database)
-    return Store(
-        kind="sqlite",
-        ledger=ledger,
-        reader=ledger,
-        auditor=SqliteAuditor(database=database),
-        inspector=SqliteInspector(database=database),
-        keys=SqliteKeys(database=database),
-        ping=database.ping,
-        migrate=database.migrate,
-        close=database.close,
-    )
-
-
-def _open_postgres(settings: Settings, clock: Clock) -> Store:
-    from tallystick.stores.postgres.audit import PostgresAuditor
-    from tallystick.stores.postgres.database import PostgresDatabase
-    from tallystick.stores.postgres.inspect import PostgresInspector
-    from tallystick.stores.postgres.keys import PostgresKeyStore
-    from tallystick.stores.postgres.ledger import PostgresLedger
-
-    database = PostgresDatabase(
-        settings.database_url,
-        clock=clock,
-        pool_size_max=settings.database.pool_size_max,
-        connect_timeout_seconds=settings.database.connect_timeout_seconds,
-        statement_timeout_seconds=settings.database.statement_timeout_seconds,
-        **({} if settings.database.statement_cache else {"statement_cache_size": 0}),
-        auto_migrate=settings.database.auto_migrate,
-    )
-    ledger = PostgresLedger(database=database)
-    return Store(
-        kind="postgres",
-        ledger=ledger,
-        reader=ledger,
-        auditor=PostgresAuditor(database=database),
-        inspector=PostgresInspector(database=database),
-        keys=PostgresKeyStore(database=database),
-        ping=database.ping,
-        migrate=database.migrate,
-        close=database.close,
-    )
-
-
-def sqlite_path(database_url: str) -> Path:
-    """Return the file that a `sqlite:///path` URL names."""
-    return Path(unquote(urlsplit(database_url).path.removeprefix("/") or "tallystick.db"))
 
 
 class PricedSnapshot(NamedTuple):
