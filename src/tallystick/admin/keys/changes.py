@@ -186,6 +186,7 @@ class KeyChanges:
         *,
         grace_period: str | None,
     ) -> MadeKey:
+        spend = await self._spend.of_one(after)
         spec = spec_as(KeySpec, after.spec)
         new_hash = hash_key(plain)
         renewed = msgspec.structs.replace(
@@ -205,7 +206,8 @@ class KeyChanges:
             )
         except AlreadyExists as error:
             raise BadRequest("A key with this value already exists.", param="new_key") from error
-        return MadeKey(plain=plain, row=_of(written, successor.ref), budget=related.budget)
+        row = _of(written, successor.ref)
+        return MadeKey(plain=plain, row=row, spend_nano_usd=spend, budget=related.budget)
 
     def _retirement(self, key: ControlObject, new_hash: str, grace_period: str) -> ControlObject:
         now = self._clock.now()

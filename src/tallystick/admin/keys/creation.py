@@ -29,6 +29,8 @@ class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
 
     plain: str
     row: ControlObject
+    spend_nano_usd: int
+    """Read before the key was written: an answer that fails afterwards would lose the key."""
     budget: ControlObject | None
 
 
@@ -57,7 +59,8 @@ class KeyCreation:
                 _require_admin(caller)
             related = await self._related.check(row)
             written = await self.write(row, related, author=caller.author)
-            return MadeKey(plain=plain, row=written, budget=related.budget)
+            spend = spec_as(KeySpec, written.spec).spend_adjustment_nano_usd
+            return MadeKey(plain=plain, row=written, spend_nano_usd=spend, budget=related.budget)
 
         return await until_unchanged(attempt)
 

@@ -137,7 +137,7 @@ class KeyRoutes:
 
     async def _made(self, caller: Caller, body: GenerateKey, action: KeyAction) -> Response:
         made = await self._creation.create(caller, body, action=action)
-        answer = await self._with_secret(made)
+        answer = self._with_secret(made)
         answer["duration"] = body.duration
         if body.key_type is not None:
             answer["key_type"] = body.key_type
@@ -145,7 +145,7 @@ class KeyRoutes:
 
     async def _regenerated(self, caller: Caller, key: str, body: RegenerateKey) -> Response:
         made = await self._changes.regenerate(caller, self._authenticator.hash_of(key), body)
-        return json_answer(await self._with_secret(made), headers=ignored_fields(body.unknown_fields()))
+        return json_answer(self._with_secret(made), headers=ignored_fields(body.unknown_fields()))
 
     async def _updated(self, caller: Caller, body: UpdateKey) -> dict[str, Any]:  # Any: JSON.
         if body.key is not None:
@@ -160,8 +160,9 @@ class KeyRoutes:
             shown["duration"] = body.duration
         return shown
 
-    async def _with_secret(self, made: MadeKey) -> dict[str, Any]:  # Any: JSON.
-        return {"key": made.plain, **await self._shown(made.row, made.budget)}
+    def _with_secret(self, made: MadeKey) -> dict[str, Any]:  # Any: JSON.
+        shown = listed_key(made.row, spend_nano_usd=made.spend_nano_usd, now=self._clock.now(), budget=made.budget)
+        return {"key": made.plain, **shown}
 
     async def _shown(self, row: ControlObject, budget: ControlObject | None = None) -> dict[str, Any]:  # Any: JSON.
         spend = await self._spend.of_one(row)
