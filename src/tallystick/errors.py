@@ -6,6 +6,7 @@
     │   ├── BadRequest             400, names the field and what would be right
     │   ├── AuthenticationFailed   401
     │   ├── RouteDenied            401, the caller's role may not use the route
+    │   ├── TeamPermissionMissing  401, the team does not let its plain members do this with its keys
     │   ├── PermissionDenied       403
     │   ├── ModelNotAllowed        403
     │   ├── NotFound               404
@@ -89,6 +90,13 @@ class RouteDenied(RequestError):
 
     http_status = 401
     error_type = "auth_error"
+
+
+class TeamPermissionMissing(RequestError):
+    """The team does not let its members do this."""
+
+    http_status = 401
+    error_type = "team_member_permission_error"
 
 
 class PermissionDenied(RequestError):

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 from tallystick.admin.answers import install_error_handlers
 from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
+from tallystick.admin.keys.routes import key_router
 from tallystick.admin.ledger_routes import LedgerRoutes
 from tallystick.admin.services import AdminServices
 
@@ -28,6 +29,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     )
     app.state.services = services
     app.include_router(LedgerRoutes(services).router())
+    app.include_router(key_router(services))
     install_error_handlers(
         app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max
     )

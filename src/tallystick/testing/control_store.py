@@ -121,8 +121,10 @@ class MemoryControlStore:
                 by = author.user_id or author.key_hash
                 deleted.append(msgspec.structs.replace(gone, deleted_at=now, deleted_by=by, revision=revision))
             else:
-                _require_free_name(living, change.after)
                 living[change.ref] = msgspec.structs.replace(change.after, revision=revision)
+        for change in changes:
+            if change.after is not None:
+                _require_free_name(living, change.after)
         for condition in none_left:
             if any(_violates(held, condition) for held in living.values()):
                 raise ChangedMeanwhile(f"A {condition.kind} was added at the same time. Try again.")
