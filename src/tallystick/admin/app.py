@@ -13,6 +13,7 @@ from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
 from tallystick.admin.ledger_routes import LedgerRoutes
 from tallystick.admin.services import AdminServices
+from tallystick.admin.teams.router import team_router
 
 
 def create_admin_app(services: AdminServices) -> FastAPI:
@@ -28,6 +29,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     )
     app.state.services = services
     app.include_router(LedgerRoutes(services).router())
+    app.include_router(team_router(services))
     install_error_handlers(
         app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max
     )
