@@ -57,7 +57,7 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_POST, "/team/member_update"): TEAM_WRITERS,
     (_POST, "/team/member_delete"): TEAM_WRITERS,
     (_POST, "/team/{team_id}/member/{user_id}/reset_spend"): TEAM_WRITERS,
-    (_GET, "/team/permissions_list"): TEAM_WRITERS,
+    (_GET, "/team/permissions_list"): READERS,
     (_POST, "/team/permissions_update"): TEAM_WRITERS,
     (_POST, "/team/permissions_bulk_update"): ADMINS,
     (_GET, "/team/info"): READERS,
