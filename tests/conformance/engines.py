@@ -8,11 +8,11 @@ from pathlib import Path
 
 import apsw
 import asyncpg
+from tallystick.stores.postgres.keys import PostgresKeyStore
 
 from conformance.kit import LASTING, MENDABLE, Engine, falsify_memory
 from tallystick.stores.postgres.audit import PostgresAuditor
 from tallystick.stores.postgres.database import PostgresDatabase
-from tallystick.stores.postgres.keys import PostgresKeyStore
 from tallystick.stores.postgres.ledger import PostgresLedger
 from tallystick.stores.sqlite import SqliteAuditor, SqliteDatabase, SqliteKeys, SqliteLedger
 from tallystick.testing import FakeClock, MemoryStore

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from tallystick.access.store import KeyStore
 
 from tallystick.access.keys import VirtualKey
-from tallystick.access.store import KeyStore
 from tallystick.ledger.batch import ENTITY_TYPES, Batch, Counters, DeadLetter, TotalKey, batch_of, fold
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import (
