@@ -22,6 +22,7 @@ from tallystick.calls.settle import Settler
 from tallystick.config.settings import ModelEntry, Settings
 from tallystick.control.build import build_snapshot
 from tallystick.control.deployment import Snapshot
+from tallystick.control.store import ControlStore
 from tallystick.errors import ConfigError, StoreError
 from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.inspection import StoreInspector
@@ -50,6 +51,7 @@ class Store:
     reader: LedgerReader
     auditor: LedgerAuditor
     inspector: StoreInspector
+    control: ControlStore
     keys: KeyStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
@@ -71,6 +73,7 @@ def open_store(settings: Settings, *, clock: Clock) -> Store:
 
 def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.audit import SqliteAuditor
+    from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
     from tallystick.stores.sqlite.keys import SqliteKeys
@@ -89,6 +92,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         reader=ledger,
         auditor=SqliteAuditor(database=database),
         inspector=SqliteInspector(database=database),
+        control=SqliteControlStore(database=database),
         keys=SqliteKeys(database=database),
         ping=database.ping,
         migrate=database.migrate,
@@ -98,6 +102,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
 
 def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.audit import PostgresAuditor
+    from tallystick.stores.postgres.control import PostgresControlStore
     from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
     from tallystick.stores.postgres.keys import PostgresKeyStore
@@ -119,6 +124,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         reader=ledger,
         auditor=PostgresAuditor(database=database),
         inspector=PostgresInspector(database=database),
+        control=PostgresControlStore(database=database),
         keys=PostgresKeyStore(database=database),
         ping=database.ping,
         migrate=database.migrate,

@@ -11,6 +11,7 @@ import msgspec
 
 from tallystick.access.keys import VirtualKey
 from tallystick.access.store import KeyStore
+from tallystick.control.store import ControlStore
 from tallystick.ledger.batch import ENTITY_TYPES, Batch, Counters, DeadLetter, TotalKey, batch_of, fold
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import (
@@ -33,10 +34,13 @@ EVERYTHING = EventFilter()
 class Engine:
     """One database behind all its ports; `peer` is a second way into the same ledger, as another process has it."""
 
+    kind: str
     ledger: LedgerStore
     peer: LedgerStore
     reader: LedgerReader
     auditor: LedgerAuditor
+    control: ControlStore
+    peer_control: ControlStore
     keys: KeyStore
     peer_keys: KeyStore
     clock: FakeClock
