@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+
+from tallystick.access.key_feed import KeyFeed
 
 from tallystick.access.authenticator import Authenticator
-from tallystick.access.key_feed import KeyFeed
-from tallystick.access.store import KeyStore
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.settle import Settler
-from tallystick.config.database_url import database_kind
 from tallystick.config.settings import ModelEntry, Settings
 from tallystick.control.build import build_snapshot
 from tallystick.control.deployment import Snapshot
-from tallystick.control.key_ring import KeyRing, load_key_ring
-from tallystick.errors import ConfigError, StoreError
+from tallystick.errors import StoreError
 from tallystick.ledger.committer import CommitterLimits
-from tallystick.ledger.inspection import StoreInspector
 from tallystick.ledger.journal import JournalLimits
 from tallystick.ledger.service import LedgerService
-from tallystick.ledger.store import LedgerAuditor, LedgerReader, LedgerStore
 from tallystick.pricing.overrides import deployment_sheet
 from tallystick.pricing.price import PriceSheet
 from tallystick.providers.registry import build_providers
