@@ -61,7 +61,7 @@ def require_own_variable(settings: Settings, name: str) -> None:
     """Refuse a name that can't be one, and variables that the file sets. Raises BadRequest, Conflict."""
     if not _VARIABLE.fullmatch(name):
         raise BadRequest(
-            f"'{name[:64]}' can't be the name of an environment variable: letters, digits and underscores, at most 256.",
+            f"'{name[:64]}' can't be the name of a variable: at most 256 letters, digits and underscores.",
             param="environment_variables",
         )
     if name in settings.environment_variables:

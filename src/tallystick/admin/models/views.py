@@ -82,9 +82,8 @@ def served_model(deployment: Deployment, held: ControlObject | None, *, name: st
     }
     if held is not None:
         facts |= _columns(held)
-    written = deployment.model_group if held is None else held.name
     return {
-        "model_name": name or written,
+        "model_name": name or (deployment.model_group if held is None else held.name),
         "litellm_params": _without_secrets(deployment.shown_params),
         "model_info": facts,
     }
@@ -93,13 +92,14 @@ def served_model(deployment: Deployment, held: ControlObject | None, *, name: st
 def unserved_model(held: ControlObject, reason: str | None) -> JSON:
     """Return a row that is not served: it is blocked, or it can't be, for this reason."""
     spec = masked(held.kind, held.object_id, held.spec)
-    params, info = (
-        spec.get(name) if isinstance(spec.get(name), dict) else {} for name in ("litellm_params", "model_info")
-    )
-    facts = {**dict.fromkeys((*_FACTS, "max_input_tokens", *_RATES)), **(info or {}), **_columns(held)}
+    facts = {**dict.fromkeys((*_FACTS, "max_input_tokens", *_RATES)), **_object(spec, "model_info"), **_columns(held)}
     if reason is not None:
         facts["left_out_because"] = reason
-    return {"model_name": held.name, "litellm_params": _without_secrets(params or {}), "model_info": facts}
+    return {
+        "model_name": held.name,
+        "litellm_params": _without_secrets(_object(spec, "litellm_params")),
+        "model_info": facts,
+    }
 
 
 def group_row(name: str, members: Sequence[Deployment], *, is_public: bool) -> JSON:
@@ -124,6 +124,12 @@ def group_row(name: str, members: Sequence[Deployment], *, is_public: bool) -> J
         "supported_openai_params": None,
         "is_public_model_group": is_public,
     }
+
+
+def _object(spec: JSON, name: str) -> JSON:
+    """Return an object of a spec that may be of any form: what can't be served is shown nevertheless."""
+    found = spec.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _sum_of(limit: str, members: Iterable[Deployment]) -> int | None:
