@@ -60,7 +60,7 @@ class SettingRoutes:
         wanted: dict[ObjectRef, Any] = {}  # Any: JSON.
         for section in SECTIONS:
             for name, value in (getattr(body, section) or {}).items():
-                ref, checked = self._writes.setting(f"{section}.{name}", value)
+                ref, checked = self._writes.setting(whole_name(section, name), value)
                 wanted[ref] = checked
         for name, value in (body.environment_variables or {}).items():
             ref, checked = self._writes.variable(name, value)
@@ -167,7 +167,12 @@ class SettingRoutes:
 
     def _rows(self) -> Iterator[dict[str, Any]]:  # Any: JSON.
         stored = {held.object_id: held.spec for held in self._snapshots.objects(Kind.SETTING)}
-        described = {place.name: entry for entry in SETTINGS for place in entry.file_places}
+        described = {
+            place.name: entry
+            for entry in SETTINGS
+            for place in entry.file_places
+            if place.name in LIVE or whole_name(None, entry.name) not in LIVE
+        }
         for name in dict.fromkeys((*LIVE, *described)):
             section, _, key = name.partition(".")
             entry, live = described.get(name), LIVE.get(name)
