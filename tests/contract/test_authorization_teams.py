@@ -126,7 +126,7 @@ async def test_organization_admin_by_membership_alone(row):
     world = await TeamWorld.build()
     await world.make_user_with_key("BM")
     await world.join_organization("BM", "org-a")
-    await world.make_user_with_key("NO", role="org-admin")
+    await world.make_user_with_key("NO", role="org_admin")
     await prepare(world, row)
     method, path, content = request_of(row)
 

@@ -405,3 +405,26 @@ async def test_the_audit_tells_who_changed_a_team(world):
     (row,) = (await world.control.list_audit(where, offset=0, limit=10)).rows
     assert row.author.user_id == "user-oa"
     assert (row.before["name"], row.after["name"]) == ("alpha", "Alpha")
+
+
+async def test_secrets_in_metadata_and_settings_are_sealed_and_never_shown(world):
+    secrets = {
+        "metadata": {"logging": [{"callback_vars": {"langfuse_secret_key": "the-secret-1"}}], "owner": "ann"},
+        "router_settings": {"redis_password": "the-secret-2", "num_retries": 1},
+    }
+    made = await world.good("/team/new", {"team_id": "t", **secrets})
+    assert made["metadata"]["logging"] == [{"callback_vars": {"langfuse_secret_key": "****"}}]
+    assert made["router_settings"] == {"redis_password": "****", "num_retries": 1}
+    await world.good("/team/t", {"metadata": {"owner": "bob"}}, method="PATCH")
+    # Who writes back what he read changes no secret.
+    shown = (await world.info("t"))["team_info"]
+    back = {"team_id": "t", "metadata": shown["metadata"], "router_settings": shown["router_settings"]}
+    updated = await world.good("/team/update", back)
+    assert updated["data"]["metadata"]["owner"] == "bob"
+    held = await world.find(Kind.TEAM, "t")
+    opened = world.writer.sealer.open(held.kind, held.object_id, held.spec)
+    assert opened["metadata"]["logging"] == secrets["metadata"]["logging"]
+    assert opened["other"]["router_settings"] == secrets["router_settings"]
+    audit = (await world.control.list_audit(AuditFilter(object_id="t"), offset=0, limit=10)).rows
+    for text in (str(held.spec), str(shown), str(updated), str(audit)):
+        assert "the-secret" not in text
