@@ -428,3 +428,10 @@ async def test_secrets_in_metadata_and_settings_are_sealed_and_never_shown(world
     audit = (await world.control.list_audit(AuditFilter(object_id="t"), offset=0, limit=10)).rows
     for text in (str(held.spec), str(shown), str(updated), str(audit)):
         assert "the-secret" not in text
+
+
+@pytest.mark.parametrize("bad", ["nul\0", "x" * 257])
+async def test_an_id_in_the_path_is_checked_like_one_in_the_body(world, bad):
+    assert (await world.refused(400, f"/team/{bad}", {"team_alias": "a"}, method="PATCH"))["param"] == "team_id"
+    assert (await world.refused(400, f"/team/{bad}/member/u/reset_spend"))["param"] == "team_id"
+    assert (await world.refused(400, f"/team/alpha/member/{bad}/reset_spend"))["param"] == "user_id"
