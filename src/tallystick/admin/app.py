@@ -9,10 +9,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from tallystick.admin.answers import install_error_handlers
+from tallystick.admin.audit.routes import AuditRoutes
+from tallystick.admin.budgets.routes import BudgetRoutes
+from tallystick.admin.customers.routes import CustomerRoutes
 from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
 from tallystick.admin.ledger_routes import LedgerRoutes
+from tallystick.admin.organizations.member_routes import OrganizationMemberRoutes
+from tallystick.admin.organizations.routes import OrganizationRoutes
 from tallystick.admin.services import AdminServices
+from tallystick.admin.tags.routes import TagRoutes
 
 
 def create_admin_app(services: AdminServices) -> FastAPI:
@@ -28,6 +34,12 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     )
     app.state.services = services
     app.include_router(LedgerRoutes(services).router())
+    app.include_router(OrganizationRoutes(services).router())
+    app.include_router(OrganizationMemberRoutes(services).router())
+    app.include_router(BudgetRoutes(services).router())
+    app.include_router(CustomerRoutes(services).router())
+    app.include_router(TagRoutes(services).router())
+    app.include_router(AuditRoutes(services).router())
     install_error_handlers(
         app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max
     )

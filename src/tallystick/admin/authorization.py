@@ -52,3 +52,5 @@ READERS: Final = Rule(YES, YES, TARGET, TARGET, TARGET)
 # Teams: proxy admins and the admins of the team's organization.
 TEAM_OWNERS: Final = Rule(YES, NO, TARGET, NO, NO)
 TEAM_WRITERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
+# Organizations: proxy admins, and the organization's own admins, whatever their role in the whole gateway is.
+ORGANIZATION_WRITERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
