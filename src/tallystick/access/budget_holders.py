@@ -6,18 +6,16 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import msgspec
 
-from tallystick.access.budgets import REFERRERS, AskedBudget, BudgetSpec, budget_of, is_own_budget, unused
+from tallystick.access.budgets import REFERRERS, AskedBudget, BudgetSpec, budget_of, owner_of, unused
 from tallystick.access.changing import retried
 from tallystick.access.limits import Limits
 from tallystick.control.listing import list_all
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
-from tallystick.control.store import Author, ControlStore, NoneLeft, ObjectFilter
+from tallystick.control.store import Author, Change, ControlStore, NoneLeft, ObjectFilter
 from tallystick.control.writer import ObjectWriter
 from tallystick.errors import AlreadyExists, BadRequest, NotFound
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id
-
-Pair = tuple[ControlObject | None, ControlObject | None]
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +28,8 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 class _Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How the budget of an object is to change."""
 
-    budget: ControlObject | None
-    pairs: tuple[Pair, ...] = ()
+    budget: ControlObject | None = None
+    changes: tuple[Change, ...] = ()
     requires: tuple[ObjectRef, ...] = ()
     none_left: tuple[NoneLeft, ...] = ()
 
@@ -107,10 +105,10 @@ class BudgetHolders:
             gone = {each.ref: each for each in found}
             for condition in conditions:
                 gone |= {each.ref: each for each in await self._matching(condition)}
-            pairs: list[Pair] = [(each, None) for each in gone.values()]
-            budget_pairs, unused_budgets = await self._partings(found, gone=gone)
-            await self._writer.apply(
-                [*pairs, *budget_pairs], author=author, action="deleted", none_left=[*conditions, *unused_budgets]
+            changes = [Change(action="deleted", before=each, after=None) for each in gone.values()]
+            parting = await self._parting(found, gone=gone)
+            await self._writer.write(
+                [*changes, *parting.changes], author=author, none_left=[*conditions, *parting.none_left]
             )
             return found
 
@@ -121,17 +119,16 @@ class BudgetHolders:
     ) -> Written:
         plan = await self._plan(after, asked)
         after = msgspec.structs.replace(after, budget_id=plan.budget.object_id if plan.budget else "")
-        pairs: list[Pair] = [] if before == after else [(before, after)]
-        pairs += plan.pairs
-        if pairs:
-            written = await self._writer.apply(
-                pairs, author=author, action=action, requires=plan.requires, none_left=plan.none_left
-            )
-            by_ref = {each.ref: each for each in written}
-            after = by_ref.get(after.ref, after)
-            budget = plan.budget and by_ref.get(plan.budget.ref, plan.budget)
-            return Written(holder=after, budget=budget)
-        return Written(holder=after, budget=plan.budget)
+        change = Change(action=action, before=before, after=after)
+        written = await self._writer.write(
+            [change, *plan.changes],
+            author=author,
+            requires=plan.requires,
+            none_left=plan.none_left,
+            keeps_unchanged=True,
+        )
+        held = {each.ref: each.after for each in written if each.after is not None}
+        return Written(holder=held[after.ref], budget=plan.budget and held.get(plan.budget.ref, plan.budget))
 
     async def _plan(self, holder: ControlObject, asked: AskedBudget) -> _Plan:
         """Decide which budget the object has; `holder` has the one that it refers to until now."""
@@ -139,24 +136,22 @@ class BudgetHolders:
         keeps = current is not None and asked.budget_id in {msgspec.UNSET, current.object_id}
         if current is not None and keeps:
             return self._patched(holder, current, asked)
-        parting = _Plan(budget=None)
-        if current is not None:
-            pairs, conditions = await self._partings((holder,), gone={holder.ref})
-            parting = _Plan(budget=None, pairs=tuple(pairs), none_left=tuple(conditions))
+        parting = _Plan() if current is None else await self._parting((holder,), gone={holder.ref})
         if asked.budget_id is not msgspec.UNSET and asked.budget_id:
             return await self._referring(asked.budget_id, asked, parting)
         limits = asked.patch(Limits())
         if limits == Limits() and not self._always:
             return parting
         own = self._own(holder, limits)
-        return msgspec.structs.replace(parting, budget=own, pairs=(*parting.pairs, (None, own)))
+        made = Change(action="created", before=None, after=own)
+        return msgspec.structs.replace(parting, budget=own, changes=(*parting.changes, made))
 
     def _patched(self, holder: ControlObject, current: ControlObject, asked: AskedBudget) -> _Plan:
         spec = spec_as(BudgetSpec, current.spec)
         limits = asked.patch(spec.limits)
         if limits == spec.limits:
             return _Plan(budget=current, requires=(current.ref,))
-        if not is_own_budget(current, holder.ref):
+        if owner_of(current) != holder.ref:
             raise BadRequest(
                 f"The limits of {holder.kind} '{holder.object_id}' are those of the shared budget "
                 f"'{current.object_id}': /budget/update changes them for all who share it, and with null as its "
@@ -164,7 +159,7 @@ class BudgetHolders:
                 param="budget_id",
             )
         patched = msgspec.structs.replace(current, spec=spec_from(msgspec.structs.replace(spec, limits=limits)))
-        return _Plan(budget=patched, pairs=((current, patched),))
+        return _Plan(budget=patched, changes=(Change(action="updated", before=current, after=patched),))
 
     async def _referring(self, budget_id: str, asked: AskedBudget, parting: _Plan) -> _Plan:
         if asked.gives_limits:
@@ -185,20 +180,22 @@ class BudgetHolders:
             kind=Kind.BUDGET, object_id=new_event_id(now), spec=spec_from(spec), created_at=now, updated_at=now
         )
 
-    async def _partings(
-        self, holders: Sequence[ControlObject], *, gone: Collection[ObjectRef]
-    ) -> tuple[list[Pair], list[NoneLeft]]:
+    async def _parting(self, holders: Sequence[ControlObject], *, gone: Collection[ObjectRef]) -> _Plan:
         """Return how the own budgets of these objects go, and the conditions under which they may."""
         named = [ObjectRef(Kind.BUDGET, each.budget_id) for each in holders if each.budget_id]
-        owners = {each.budget_id: each.ref for each in holders}
-        own = [each for each in await self._store.find_many(named) if is_own_budget(each, owners[each.object_id])]
+        owners = {each.ref for each in holders}
+        own = [budget for budget in await self._store.find_many(named) if owner_of(budget) in owners]
         if not own:
-            return [], []
+            return _Plan()
         used = await self._used(tuple(each.object_id for each in own), gone=gone)
-        pairs: list[Pair] = [(each, _shared(each) if each.object_id in used else None) for each in own]
-        return pairs, [
-            condition for each, after in pairs if each and after is None for condition in unused(each.object_id)
-        ]
+        unneeded = [each for each in own if each.object_id not in used]
+        return _Plan(
+            changes=(
+                *(Change(action="deleted", before=each, after=None) for each in unneeded),
+                *(Change(action="updated", before=each, after=_shared(each)) for each in own if each.object_id in used),
+            ),
+            none_left=tuple(condition for each in unneeded for condition in unused(each.object_id)),
+        )
 
     async def _used(self, budget_ids: tuple[str, ...], *, gone: Collection[ObjectRef]) -> set[str]:
         """Return those of the budgets to which others refer than what goes."""

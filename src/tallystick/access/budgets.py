@@ -57,10 +57,10 @@ def budget_limits(budget: ControlObject | None) -> Limits:
     return Limits() if budget is None else spec_as(BudgetSpec, budget.spec).limits
 
 
-def is_own_budget(budget: ControlObject, holder: ObjectRef) -> bool:
-    """Whether the budget was made for this object's inline limits and goes with it."""
+def owner_of(budget: ControlObject) -> ObjectRef | None:
+    """Return the object for whose inline limits the budget was made, and with which it goes; None for a shared one."""
     spec = spec_as(BudgetSpec, budget.spec)
-    return (spec.owner_kind, spec.owner_id) == (holder.kind, holder.object_id)
+    return ObjectRef(Kind(spec.owner_kind), spec.owner_id) if spec.owner_kind else None
 
 
 def unused(budget_id: str) -> tuple[NoneLeft, ...]:

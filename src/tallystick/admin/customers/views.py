@@ -9,14 +9,15 @@ from tallystick.access.customers import CustomerSpec
 from tallystick.admin.budget_fields import shown_budget
 from tallystick.admin.first_seen import NEVER
 from tallystick.admin.limits import text_of, usd
-from tallystick.control.objects import ControlObject, spec_as
+from tallystick.admin.masked import shown_spec
+from tallystick.control.objects import ControlObject
 
 
 def shown_customer(
     customer: ControlObject, budget: ControlObject | None, *, spend_nano_usd: int, now: datetime
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a customer with its spend and its budget. Times are null for one that only the ledger knows."""
-    spec = spec_as(CustomerSpec, customer.spec)
+    spec = shown_spec(CustomerSpec, customer)
     made = customer.created_at != NEVER
     return {
         "user_id": customer.object_id,

@@ -11,6 +11,7 @@ from tallystick.access.limits import Limits
 from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
 from tallystick.admin.budget_fields import budgets_of, shown_budget, shown_held_limits
 from tallystick.admin.limits import text_of, usd
+from tallystick.admin.masked import shown_spec
 from tallystick.admin.spend import Spend
 from tallystick.control.listing import list_all
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
@@ -85,7 +86,7 @@ def shown_member(membership: ControlObject, *, email: str, now: datetime) -> dic
 
 
 def _organization_fields(organization: ControlObject) -> dict[str, Any]:  # Any: JSON.
-    spec = spec_as(OrganizationSpec, organization.spec)
+    spec = shown_spec(OrganizationSpec, organization)
     return {
         "organization_id": organization.object_id,
         "organization_alias": organization.name,
