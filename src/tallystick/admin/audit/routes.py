@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tallystick.admin.answers import json_answer, unknown_parameters
 from tallystick.admin.audit.views import kind_of, shown_audit
 from tallystick.admin.callers import AnyCaller
-from tallystick.admin.fields import QueryText
+from tallystick.admin.fields import PathID, QueryText
 from tallystick.admin.moments import event_id_in, parse_moment
 from tallystick.admin.pages import PageNumber, PageSize, SortOrder, total_pages
 from tallystick.admin.services import AdminServices
@@ -85,7 +85,7 @@ class AuditRoutes:
         }
         return json_answer(answer, headers=unknown_parameters(request, _PARAMETERS))
 
-    async def show(self, request: Request, _caller: AnyCaller, audit_id: str) -> Response:
+    async def show(self, request: Request, _caller: AnyCaller, audit_id: PathID) -> Response:
         """Show one change."""
         known = event_id_in(audit_id)
         where = AuditFilter(audit_id=known)

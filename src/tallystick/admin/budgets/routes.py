@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from tallystick.admin.answers import ignored_fields, json_answer, unknown_parame
 from tallystick.admin.budget_fields import shown_budget
 from tallystick.admin.budgets.requests import BudgetFields, DeleteBudget, NameBudgets, NewBudget, UpdateBudget
 from tallystick.admin.callers import AnyCaller
+from tallystick.admin.fields import QueryID
 from tallystick.admin.pages import TOTAL_COUNT_HEADER, PageNumber, PageSize
 from tallystick.admin.services import AdminServices
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
@@ -120,9 +121,7 @@ class BudgetRoutes:
         }
         return json_answer([shown_budget(each, now=now) for each in found.objects], headers=headers)
 
-    async def settings(
-        self, request: Request, _caller: AnyCaller, *, budget_id: Annotated[str, Query(max_length=256)]
-    ) -> Response:
+    async def settings(self, request: Request, _caller: AnyCaller, *, budget_id: QueryID) -> Response:
         """Show a budget field by field, each with its type and what it is for."""
         budget = await self._store.find(ObjectRef(Kind.BUDGET, budget_id))
         if budget is None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +17,7 @@ from tallystick.admin.budget_fields import budgets_of
 from tallystick.admin.callers import AnyCaller
 from tallystick.admin.customers.requests import CustomerFields, NameCustomers
 from tallystick.admin.customers.views import shown_customer
-from tallystick.admin.fields import QueryText
+from tallystick.admin.fields import QueryID, QueryText
 from tallystick.admin.first_seen import FirstSeen
 from tallystick.admin.pages import TOTAL_COUNT_HEADER, PageNumber, PageSize
 from tallystick.admin.services import AdminServices
@@ -103,9 +102,7 @@ class CustomerRoutes:
         answer = {"blocked_users": [], "unblocked_users": await self._shown(customers)}
         return json_answer(answer, headers=ignored_fields(body.unknown_fields()))
 
-    async def info(
-        self, request: Request, _caller: AnyCaller, *, end_user_id: Annotated[str, Query(max_length=256)]
-    ) -> Response:
+    async def info(self, request: Request, _caller: AnyCaller, *, end_user_id: QueryID) -> Response:
         """Show a customer, its budget and its spend; also one that was never made, once a call named it."""
         customer = (await self._found([end_user_id]))[end_user_id]
         (shown,) = await self._shown([customer])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +13,7 @@ from tallystick.access.organizations import belongings
 from tallystick.access.teams import OrganizationSpec
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller, Caller
-from tallystick.admin.fields import QueryText
+from tallystick.admin.fields import PathID, QueryID, QueryText
 from tallystick.admin.organizations.access import require_may_change, require_organization_member
 from tallystick.admin.organizations.requests import (
     DeleteOrganizations,
@@ -77,7 +75,7 @@ class OrganizationRoutes:
         """Change an organization: what is omitted stays, null clears. Its admins may change alias and metadata."""
         return await self._update(caller, body.organization_id, body)
 
-    async def patch(self, caller: AnyCaller, organization_id: str, body: PatchOrganization) -> Response:
+    async def patch(self, caller: AnyCaller, organization_id: PathID, body: PatchOrganization) -> Response:
         """Change the organization that the path names: what is omitted stays, null clears."""
         if body.organization_id not in {None, organization_id}:
             raise BadRequest("'organization_id' is another one than in the path.", param="organization_id")
@@ -94,9 +92,7 @@ class OrganizationRoutes:
         )
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))
 
-    async def info(
-        self, request: Request, caller: AnyCaller, *, organization_id: Annotated[str, Query(max_length=256)]
-    ) -> Response:
+    async def info(self, request: Request, caller: AnyCaller, *, organization_id: QueryID) -> Response:
         """Show an organization with its budget, spend, members and teams, to admins and to its members."""
         (shown,) = await self._shown(caller, [organization_id])
         return json_answer(shown, headers=unknown_parameters(request, ("organization_id",)))
