@@ -21,6 +21,7 @@ import aiohttp
 from services import free_port
 
 MASTER_KEY = "sk-acceptance-8d21f0c67b94e35a"
+SECRET_KEYS = "acceptance-1:dGhpcnR5LXR3byBieXRlcyBvZiBhIHRlc3QncyBvd24"
 AUTHORIZATION = {"authorization": f"Bearer {MASTER_KEY}"}
 # Dollars for a token, and the same in nano-dollars: the tests compute costs of their own from them.
 INPUT_USD, OUTPUT_USD = 0.0000025, 0.00001
@@ -70,6 +71,7 @@ class ServerProcess:
         home.mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
             "master_key": MASTER_KEY,
+            "secret_keys": SECRET_KEYS,
             "database_url": self.database_url,
             "drain_seconds": 15,
             "commit_retry_seconds_max": 0.5,

@@ -14,11 +14,13 @@ from tallystick.admin.budgets.routes import BudgetRoutes
 from tallystick.admin.customers.routes import CustomerRoutes
 from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
+from tallystick.admin.keys.routes import key_router
 from tallystick.admin.ledger_routes import LedgerRoutes
 from tallystick.admin.organizations.member_routes import OrganizationMemberRoutes
 from tallystick.admin.organizations.routes import OrganizationRoutes
 from tallystick.admin.services import AdminServices
 from tallystick.admin.tags.routes import TagRoutes
+from tallystick.admin.teams.router import team_router
 
 
 def create_admin_app(services: AdminServices) -> FastAPI:
@@ -40,6 +42,8 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     app.include_router(CustomerRoutes(services).router())
     app.include_router(TagRoutes(services).router())
     app.include_router(AuditRoutes(services).router())
+    app.include_router(key_router(services))
+    app.include_router(team_router(services))
     install_error_handlers(
         app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max
     )

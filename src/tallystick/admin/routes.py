@@ -58,7 +58,7 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_POST, "/team/member_update"): TEAM_WRITERS,
     (_POST, "/team/member_delete"): TEAM_WRITERS,
     (_POST, "/team/{team_id}/member/{user_id}/reset_spend"): TEAM_WRITERS,
-    (_GET, "/team/permissions_list"): TEAM_WRITERS,
+    (_GET, "/team/permissions_list"): READERS,
     (_POST, "/team/permissions_update"): TEAM_WRITERS,
     (_POST, "/team/permissions_bulk_update"): ADMINS,
     (_GET, "/team/info"): READERS,
@@ -108,3 +108,15 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_GET, "/ledger/events"): ADMINS_AND_VIEWERS,
     (_GET, "/spend/logs"): READERS,
 }
+
+READING_POSTS: Final = frozenset(
+    (
+        "/v2/key/info",
+        "/key/health",
+        "/organization/info",
+        "/budget/info",
+        "/tag/info",
+        "/spend/calculate",
+    )
+)
+"""Routes that change nothing though they are asked by POST: a key that may only read may use them."""

@@ -1,4 +1,4 @@
-"""Control objects in plain Python, for tests: the promises of `ControlStore`, and failures on demand."""
+"""Control objects in plain Python, for tests: the promises of `ControlStore` and `SpecStore`, failures on demand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import islice
 import msgspec
 
 from tallystick.control.objects import NAMED_ONCE, ControlObject, Kind, ObjectRef, member_id
+from tallystick.control.rotation import StoredSpec
 from tallystick.control.store import (
     AuditFilter,
     AuditPage,
@@ -30,7 +31,7 @@ from tallystick.testing.clock import FakeClock
 
 
 class MemoryControlStore:
-    """`ControlStore`, forgotten at the end."""
+    """`ControlStore` and `SpecStore`, forgotten at the end."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self.away = False
@@ -39,6 +40,7 @@ class MemoryControlStore:
         self._living: dict[ObjectRef, ControlObject] = {}
         self._ages: dict[ObjectRef, int] = {}
         self._deleted: list[ControlObject] = []
+        self._deleted_ages: list[int] = []
         self._feed: list[FeedEntry] = []
         self._audit: list[AuditRow] = []
         self._changed = asyncio.Event()
@@ -119,12 +121,15 @@ class MemoryControlStore:
                 by = author.user_id or author.key_hash
                 deleted.append(msgspec.structs.replace(gone, deleted_at=now, deleted_by=by, revision=revision))
             else:
-                _require_free_name(living, change.after)
                 living[change.ref] = msgspec.structs.replace(change.after, revision=revision)
+        for change in changes:
+            if change.after is not None:
+                _require_free_name(living, change.after)
         for condition in none_left:
             if any(_violates(held, condition) for held in living.values()):
                 raise ChangedMeanwhile(f"A {condition.kind} was added at the same time. Try again.")
         self._living, self._deleted = living, [*self._deleted, *deleted]
+        self._deleted_ages.extend(self._ages[gone.ref] for gone in deleted)
         for change in sorted(changes, key=lambda each: each.ref):
             self._note(change, author=author, now=now)
         return len(self._feed)
@@ -149,6 +154,30 @@ class MemoryControlStore:
         await self._begin()
         found = [row for row in reversed(self._audit) if _matches_audit(row, where)]
         return AuditPage(rows=tuple(found[offset : offset + limit]), total_count=len(found))
+
+    async def specs_after(self, object_no: int, *, limit: int) -> tuple[StoredSpec, ...]:
+        await self._begin()
+        rows = [(self._ages[ref], held) for ref, held in self._living.items()]
+        rows.extend(zip(self._deleted_ages, self._deleted, strict=True))
+        above = sorted(((number, held) for number, held in rows if number > object_no), key=lambda row: row[0])
+        return tuple(
+            StoredSpec(object_no=number, ref=held.ref, revision=held.revision, spec=held.spec)
+            for number, held in above[:limit]
+        )
+
+    async def replace_specs(self, specs: Sequence[StoredSpec]) -> frozenset[int]:
+        await self._begin()
+        replaced: set[int] = set()
+        for new in specs:
+            held = self._living.get(new.ref)
+            if held is not None and (self._ages[new.ref], held.revision) == (new.object_no, new.revision):
+                self._living[new.ref] = msgspec.structs.replace(held, spec=new.spec)
+                replaced.add(new.object_no)
+            for place, (number, gone) in enumerate(zip(self._deleted_ages, self._deleted, strict=True)):
+                if (number, gone.revision) == (new.object_no, new.revision):
+                    self._deleted[place] = msgspec.structs.replace(gone, spec=new.spec)
+                    replaced.add(new.object_no)
+        return frozenset(replaced)
 
     async def _begin(self) -> None:
         await asyncio.sleep(0)  # As with a database, others run before the answer is there.
