@@ -162,8 +162,7 @@ class ServerProcess:
     @property
     def environment(self) -> dict[str, str]:
         """What commands of this server's operator see: its home, and nothing of the tests' own settings."""
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
-        return {**kept, "TALLYSTICK_HOME": str(self.home)}
+        return {**environment_of_tests(), "TALLYSTICK_HOME": str(self.home)}
 
     def rss_bytes(self) -> int:
         """Resident memory of the serving process (one worker)."""
@@ -194,6 +193,11 @@ class ServerProcess:
         facts = json.loads(out)
         assert process.returncode == (0 if facts["ok"] else 1)
         return dict(facts)
+
+
+def environment_of_tests() -> dict[str, str]:
+    """What a process needs to run, and no setting of ours."""
+    return {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
 
 
 @contextmanager

@@ -20,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fuzz-examples", type=int, default=4, help="generated requests for each route and engine")
     group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
     group.addoption("--writes", type=int, default=4, help="admin writes of each kind (test_control_plane.py)")
+    group.addoption("--secrets", type=int, default=800, help="how many sealed values a rotation goes through")
     group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
 
 
@@ -33,6 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "writes": 120 + _SECONDS_A_WRITE * config.getoption("--writes", 4),
         "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
         "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
+        "secrets_count": 120 + config.getoption("--secrets", 800) / 20,
         "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
     }
     for item in items:

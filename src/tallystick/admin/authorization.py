@@ -54,3 +54,5 @@ TEAM_OWNERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
 TEAM_WRITERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
 # Organizations: proxy admins, and the organization's own admins, whatever their role in the whole gateway is.
 ORGANIZATION_WRITERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
+# Models: proxy admins; the handler refuses all others with 403.
+MODEL_WRITERS: Final = Rule(YES, TARGET, TARGET, TARGET, TARGET)

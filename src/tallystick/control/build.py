@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain, islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from tallystick.config.settings import Settings
 from tallystick.control.assemble import assemble
@@ -108,9 +110,19 @@ class SnapshotBuilder:
         """Look every price up again when the next snapshot is built."""
         self._price_epoch += 1
 
-    def try_build(self, held: ControlObject) -> Deployment:
-        """Return the deployment that an object would be with what is in force. Raises CannotServe."""
+    def try_build(
+        self,
+        held: ControlObject,
+        *,
+        credentials: Mapping[str, Mapping[str, Any]] | None = None,  # Any: JSON.
+    ) -> Deployment:
+        """Return the deployment that an object would be with what is in force, and with these credentials' values.
+
+        Raises CannotServe.
+        """
         around = self._around or self._around_of(self._read(NOTHING_LOADED, []))
+        if credentials:
+            around = msgspec.structs.replace(around, credentials={**around.credentials, **credentials})
         return self._resolved(held, around).deployment
 
     # What a Building asks

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from tallystick.control.build import NOTHING_LOADED, SnapshotBuilder
 from tallystick.control.deployment import Deployment, Snapshot
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
+from tallystick.control.resolve import CannotServe
 from tallystick.control.store import ControlStore, Loaded
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,17 @@ class SnapshotKeeper:
     def try_build(self, held: ControlObject) -> Deployment:
         """Return the deployment that a model would be with what is in force. Raises CannotServe."""
         return self.builder.try_build(held)
+
+    def try_credential(self, name: str, values: Mapping[str, Any]) -> None:  # Any: JSON.
+        """Raise CannotServe when a model that is served now could not be served with these values of a credential."""
+        served = self._current.deployments()
+        for held in self.objects(Kind.MODEL):
+            deployment = served.get(held.object_id)
+            if deployment is not None and deployment.credential_name == name:
+                try:
+                    self.builder.try_build(held, credentials={name: values})
+                except CannotServe as error:
+                    raise CannotServe(error.field, f"the model '{held.object_id}' needs it: {error}") from error
 
     async def renew_prices(self) -> None:
         """Build anew with the prices as they are now."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tallystick.config.references import resolve_text
 from tallystick.config.settings import Settings
 from tallystick.control.deployment import LeftOut
 from tallystick.control.live_settings import LIVE, LiveSettings, live_settings
@@ -59,9 +60,9 @@ def read_written(
         match held.kind:
             case Kind.ENVIRONMENT_VARIABLE:
                 token.append((held.object_id, held.revision))
-                variable = opener.open(held, VariableSpec)
+                variable = opener.open(held, VariableSpec, check=lambda _, spec: _value_of(spec, environ))
                 if isinstance(variable, VariableSpec) and held.object_id not in settings.environment_variables:
-                    environment[held.object_id] = variable.value
+                    environment[held.object_id] = _value_of(variable, environ)
             case Kind.CREDENTIAL:
                 revisions[held.object_id] = held.revision
                 credential = opener.open(held, CredentialSpec)
@@ -92,7 +93,7 @@ class _Opener:
         self._left_out = left_out
 
     def open(
-        self, held: ControlObject, of: type[SpecT], *, check: Callable[[str, SpecT], None] | None = None
+        self, held: ControlObject, of: type[SpecT], *, check: Callable[[str, SpecT], object] | None = None
     ) -> SpecT | str:
         """Return the spec with its secrets opened, or why it can't be used."""
         try:
@@ -103,6 +104,11 @@ class _Opener:
             self._left_out.append(LeftOut(kind=held.kind, object_id=held.object_id, name=held.name, reason=str(error)))
             return str(error)
         return spec
+
+
+def _value_of(variable: VariableSpec, environ: Mapping[str, str]) -> str:
+    """A reference stands for what the process's environment or a file has. Raises ValueError."""
+    return resolve_text(variable.value, environ)
 
 
 def _check_setting(name: str, spec: SettingSpec) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from control_kit import NOW, GatedControlStore, held, team_member
+from gated_store import NOW, GatedControlStore, held, team_member
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import hash_key
 from tallystick.access.principal import MASTER_KEY_HASH

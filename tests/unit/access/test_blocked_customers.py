@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from control_kit import GatedControlStore, held
+from gated_store import GatedControlStore, held
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.objects import Kind

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_kit import held, team_member
+from gated_store import held, team_member
 from tallystick.access.durations import parse_duration
 from tallystick.access.presented import presented_key, token_of
 from tallystick.access.principal import principal_of

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from control_kit import GatedControlStore, held
+from gated_store import GatedControlStore, held
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.objects import Kind, ObjectRef
 from tallystick.errors import StoreUnavailable
