@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from asgi_client import ASGIClient
+from models_kit import SEALER, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
 from tallystick.access.users import Role, UserSpec
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
-from tallystick.config.secret_keys import SecretKey
 from tallystick.control.feed import ChangeFeed
-from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_from
-from tallystick.control.sealer import Sealer
+from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import AuditFilter, Author
 from tallystick.control.writer import ObjectWriter
 from tallystick.ledger.batch import batch_of
@@ -44,13 +43,14 @@ class Office:
         self.authenticator = Authenticator(
             self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
-        feed = ChangeFeed(self.control, (self.authenticator,), clock=self.clock, metrics=self.metrics)
-        sealer = Sealer(KeyRing([SecretKey(key_id="test", key=bytes(32))]))
-        self.writer = ObjectWriter(self.control, sealer=sealer, clock=self.clock, on_applied=feed.catch_up)
+        snapshots = SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock))
+        feed = ChangeFeed(self.control, (self.authenticator, snapshots), clock=self.clock, metrics=self.metrics)
+        self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=feed.catch_up)
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
             writer=self.writer,
+            snapshots=snapshots,
             ledger_reader=self.ledger,
             clock=self.clock,
             metrics=self.metrics,
