@@ -46,9 +46,8 @@ def open_store(settings: Settings, *, clock: Clock) -> Store:
 
 
 def _open_sqlite(settings: Settings, clock: Clock) -> Store:
-    from tallystick.stores.sqlite.control import SqliteControlStore
-
     from tallystick.stores.sqlite.audit import SqliteAuditor
+    from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
     from tallystick.stores.sqlite.ledger import SqliteLedger
@@ -76,9 +75,8 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
 
 
 def _open_postgres(settings: Settings, clock: Clock) -> Store:
-    from tallystick.stores.postgres.control import PostgresControlStore
-
     from tallystick.stores.postgres.audit import PostgresAuditor
+    from tallystick.stores.postgres.control import PostgresControlStore
     from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
     from tallystick.stores.postgres.ledger import PostgresLedger
