@@ -14,6 +14,7 @@ from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
 from tallystick.admin.keys.routes import key_router
 from tallystick.admin.ledger_routes import LedgerRoutes
 from tallystick.admin.services import AdminServices
+from tallystick.admin.users.routes import user_router
 
 
 def create_admin_app(services: AdminServices) -> FastAPI:
@@ -30,6 +31,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     app.state.services = services
     app.include_router(LedgerRoutes(services).router())
     app.include_router(key_router(services))
+    app.include_router(user_router(services))
     install_error_handlers(
         app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max
     )
