@@ -27,6 +27,7 @@
     │   ├── StoreUnavailable       503: the database is away; trying again later is right
     │   ├── RowRefused             the database refuses the data itself; trying again is wrong
     │   └── MigrationFailed        the schema can't be brought up to date
+    ├── SecretUnreadable           a sealed value can't be opened; names where it is, never what it holds
     └── ServerNotReady             503: starting or draining
 
 Only the classes that reach a client carry an HTTP status; ``gateway`` and ``admin`` render them, both through
@@ -215,6 +216,16 @@ class RowRefused(StoreError):
 
 class MigrationFailed(StoreError):
     """The schema can't be brought up to date."""
+
+
+class SecretUnreadable(TallystickError):
+    """A sealed value can't be opened."""
+
+    def __init__(self, reason: str, *, place: str, key_id: str) -> None:
+        self.reason = reason
+        self.place = place
+        self.key_id = key_id
+        super().__init__(f"The secret at {place} can't be opened: {reason}.")
 
 
 class ServerNotReady(TallystickError):

@@ -16,13 +16,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("acceptance")
     group.addoption("--kills", type=int, default=6, help="kill -9 so many times for each engine (tests/acceptance)")
     group.addoption("--outage-seconds", type=float, default=5.0, help="how long the database stays away")
+    group.addoption("--fuzz-examples", type=int, default=4, help="generated requests for each route and engine")
+    group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
     group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give tests whose length is an option the time that they need."""
+    """Give tests whose length is an option the time that they need; leave out what needs a client from elsewhere."""
+    if config.getoption("--litellm-proxy", None) is None:
+        left_out = [item for item in items if "litellm_proxy" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     seconds = {
         "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
+        "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
         "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
     }
     for item in items:
@@ -38,6 +45,16 @@ def kills(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def outage_seconds(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--outage-seconds", 5.0))
+
+
+@pytest.fixture
+def fuzz_examples(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--fuzz-examples", 4))
+
+
+@pytest.fixture
+def litellm_proxy(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--litellm-proxy"))
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from tallystick.config.database_url import normalize_url, sqlite_url, url_from_p
 from tallystick.config.master_key import weakness_of_master_key
 from tallystick.config.places import Place, SettingEntry, registry
 from tallystick.config.problems import InvalidConfig, KeyPath, Problem, show_path
-from tallystick.config.references import resolve_references
+from tallystick.config.references import resolve_references, resolve_text
+from tallystick.config.secret_keys import parse_secret_keys
 from tallystick.config.settings import Settings
 from tallystick.config.unknown_keys import unknown_environment, unknown_keys
 from tallystick.config.yaml_file import Document, read_document
@@ -43,6 +44,7 @@ def load_settings(*, config_file: Path | None, overrides: Mapping[str, object], 
     _fill_computed(values, whole_environment)
     warnings.extend(gathered.check_database_url())
     gathered.check_master_key()
+    gathered.check_secret_keys()
     values |= {
         "config_file": file,
         "model_list": document.content.get("model_list") or (),
@@ -112,6 +114,16 @@ class _Gathered:
         if weakness and not _is_true(demo):
             self._report(("master_key",), weakness)
 
+    def check_secret_keys(self) -> None:
+        """Refuse keys that are malformed; nothing of them is shown."""
+        keys = self.values.get("secret_keys")
+        if not isinstance(keys, str):
+            return
+        try:
+            parse_secret_keys(keys)
+        except ValueError as error:
+            self._report(("secret_keys",), str(error))
+
     def settings(self) -> Settings:
         """Check everything and return it."""
         try:
@@ -137,12 +149,21 @@ class _Gathered:
     def _take_from_environment(self, entry: SettingEntry, environ: Mapping[str, str]) -> bool:
         for place in entry.environment_places:
             if environ.get(place.name):
-                self._read(entry, place, environ[place.name], _Origin(file="environment", key_path=place.name))
+                self._read_variable(entry, place, environ)
                 return True
         if entry.name == "database_url" and (url := url_from_parts(environ)):
             self._put(entry, url, _Origin(file="environment", key_path="DATABASE_HOST"))
             return True
         return False
+
+    def _read_variable(self, entry: SettingEntry, place: Place, environ: Mapping[str, str]) -> None:
+        text = environ[place.name]
+        try:
+            value = resolve_text(text, environ) if entry.refers else text
+        except ValueError as error:
+            self._problems.append(Problem(reason=str(error), file="environment", key_path=place.name))
+            return
+        self._read(entry, place, value, _Origin(file="environment", key_path=place.name))
 
     def _take_from_file(self, entry: SettingEntry) -> None:
         for place in entry.file_places:

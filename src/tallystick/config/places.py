@@ -51,6 +51,8 @@ class Given:
     environment: tuple[Place | str, ...] = ()
     in_file: bool = True
     in_environment: bool = True
+    refers: bool = False
+    """Whether a variable, too, may hold a reference instead of the value; the file always may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ class SettingEntry:
     """In order of precedence."""
     environment_places: tuple[Place, ...]
     """In order of precedence."""
+    refers: bool
+    """Whether a variable may hold a reference."""
 
 
 def registry(model: type[pydantic.BaseModel]) -> tuple[SettingEntry, ...]:
@@ -105,6 +109,7 @@ def _entry(field: FieldInfo, given: Given, path: tuple[str, ...]) -> SettingEntr
         default=_default(field),
         file_places=_places((*own_file, *given.file)),
         environment_places=_places((*own_environment, *given.environment)),
+        refers=given.refers,
     )
 
 

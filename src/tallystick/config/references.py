@@ -1,10 +1,14 @@
-"""References in the file: `os.environ/NAME` and `file:///path` are replaced by what they stand for."""
+"""References: `os.environ/NAME` and `file:///path` stand for what a variable or a file holds.
+
+Those in the configuration file are replaced when it is read.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tallystick.config.problems import KeyPath, Problem, show_path
 from tallystick.config.yaml_file import Document
@@ -14,6 +18,24 @@ FILE_PREFIX = "file://"
 REFERENCED_BYTES_MAX = 1024 * 1024
 VALUES_MAX = 1_000_000
 DEPTH_MAX = 64
+_REFERENCE: Final = re.compile(r"os\.environ/[A-Za-z_][A-Za-z0-9_]*|file:///[^\x00-\x1f]+")
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is a well-formed reference: what it stands for is elsewhere."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def resolve_text(text: str, environ: Mapping[str, str]) -> str:
+    """Return what a reference stands for; other text stays. Raises ValueError that says what is not there."""
+    if text.startswith(ENVIRONMENT_PREFIX):
+        name = text.removeprefix(ENVIRONMENT_PREFIX)
+        if name not in environ:
+            raise ValueError(f"the environment variable {name} is not set")
+        return environ[name]
+    if text.startswith(FILE_PREFIX):
+        return _read(Path(text.removeprefix(FILE_PREFIX)))
+    return text
 
 
 def resolve_references(
@@ -69,29 +91,24 @@ class _Resolver:
         self.problems.append(Problem(reason=reason, file=self._document.file_of(path), key_path=show_path(path)))
 
     def _resolve_text(self, text: str, path: KeyPath) -> str | None:
-        if text.startswith(ENVIRONMENT_PREFIX):
-            name = text.removeprefix(ENVIRONMENT_PREFIX)
-            if name not in self.environ:
-                self.report(path, f"the environment variable {name} is not set")
-            return self.environ.get(name)
-        if text.startswith(FILE_PREFIX):
-            return self._read(Path(text.removeprefix(FILE_PREFIX)), path)
-        return text
-
-    def _read(self, file: Path, path: KeyPath) -> str | None:
-        if not file.is_absolute():
-            self.report(path, f"file:// needs an absolute path: file:///{file}")
-            return None
         try:
-            if file.stat().st_size > REFERENCED_BYTES_MAX:
-                self.report(path, f"{file} is larger than {REFERENCED_BYTES_MAX} bytes")
-                return None
-            return file.read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as error:
-            self.report(path, f"{file} can't be read: {error.strerror}")
-        except UnicodeDecodeError:
-            self.report(path, f"{file} is not UTF-8 text")
-        return None
+            return resolve_text(text, self.environ)
+        except ValueError as error:
+            self.report(path, str(error))
+            return None
+
+
+def _read(file: Path) -> str:
+    if not file.is_absolute():
+        raise ValueError(f"file:// needs an absolute path: file:///{file}")
+    try:
+        if file.stat().st_size > REFERENCED_BYTES_MAX:
+            raise ValueError(f"{file} is larger than {REFERENCED_BYTES_MAX} bytes")
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{file} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not UTF-8 text") from None
 
 
 def _as_text(value: object) -> str | None:

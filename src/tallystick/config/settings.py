@@ -111,6 +111,17 @@ class Settings(Frozen):
             environment=("LITELLM_MASTER_KEY",),
         ),
     ] = None
+    secret_keys: Annotated[
+        str | None,
+        Field(min_length=1, repr=False),
+        Given(
+            name="secret_keys",
+            description="The keys that seal secrets in the database: `<id>:<base64 of 32 bytes>`, separated by commas. "
+            "The first seals, all open. `tallystick secrets new-key` prints one. Default: with SQLite one is made at "
+            "first start and kept in `secret_keys` in the home directory; PostgreSQL needs them to be given.",
+            refers=True,
+        ),
+    ] = None
     database: DatabaseSettings = DatabaseSettings()
     journal: JournalSettings
     committer: CommitterSettings = CommitterSettings()

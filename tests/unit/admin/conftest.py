@@ -9,12 +9,16 @@ from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import hash_key
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
+from tallystick.config.secret_keys import SecretKey
 from tallystick.control.feed import ChangeFeed
+from tallystick.control.key_ring import KeyRing
+from tallystick.control.sealer import Sealer
 from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
+SEALER = Sealer(KeyRing([SecretKey(key_id="test", key=bytes(32))]))
 MASTER = "sk-the-master-key-of-this-test"
 
 
@@ -35,7 +39,7 @@ class House:
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
-            writer=ObjectWriter(self.control, clock=self.clock, on_applied=self.feed.catch_up),
+            writer=ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up),
             ledger_reader=self.store,
             clock=self.clock,
             metrics=self.metrics,
