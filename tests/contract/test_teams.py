@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from contract.team_world import TeamWorld
-from tallystick.access.keys import hash_key
 from tallystick.access.budgets import BudgetSpec
+from tallystick.access.keys import hash_key
 from tallystick.access.limits import Limits
 from tallystick.access.teams import OrganizationSpec
 from tallystick.control.objects import Kind
