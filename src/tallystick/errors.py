@@ -6,6 +6,7 @@
     │   ├── BadRequest             400, names the field and what would be right
     │   ├── AuthenticationFailed   401
     │   ├── RouteDenied            401, the caller's role may not use the route
+    │   ├── TeamPermissionMissing  401, the team does not let its plain members do this with its keys
     │   ├── PermissionDenied       403
     │   ├── ModelNotAllowed        403
     │   ├── NotFound               404
@@ -91,6 +92,13 @@ class RouteDenied(RequestError):
     error_type = "auth_error"
 
 
+class TeamPermissionMissing(RequestError):
+    """The team does not let its members do this."""
+
+    http_status = 401
+    error_type = "team_member_permission_error"
+
+
 class PermissionDenied(RequestError):
     """The key may not do this."""
 
@@ -102,6 +110,12 @@ class ModelNotAllowed(PermissionDenied):
     """The key may not call this model."""
 
     error_type = "key_model_access_denied"
+
+    def __init__(
+        self, message: str | None = None, *, error_type: str = "key_model_access_denied", param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.error_type = error_type
 
 
 class NotFound(RequestError):

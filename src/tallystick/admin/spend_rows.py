@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from tallystick.admin.keys.views import usd
+from tallystick.admin.limits import usd
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import CommittedEvent
 

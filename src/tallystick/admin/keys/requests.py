@@ -3,79 +3,76 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, ValidationError
 
-from tallystick.access.durations import parse_duration
-from tallystick.access.keys import VirtualKey, hash_key, mask_key, new_key
-from tallystick.admin.fields import JSONObject, KeyOrHash, RequestBody, Text
+from tallystick.access.keys import new_key
+from tallystick.admin.fields import KeyOrHash, RequestBody, Text
+from tallystick.admin.keys.fields import KeyFields
 from tallystick.errors import BadRequest
 
 # As LiteLLM asks: `sk-` and at least 16 characters in all. No character that a header could not carry.
 _OWN_KEY: Final = re.compile(r"sk-[A-Za-z0-9_.~+/=-]{13,500}")
+KEYS_MAX: Final = 500
+
+OwnKey = Annotated[str, Field(max_length=512)]
 
 
-class GenerateKey(RequestBody):
+def plain_key(asked: str | None, *, param: str) -> str:
+    """Return the key that was asked for, else a fresh one. Raises BadRequest, which does not repeat the key."""
+    if asked is None:
+        return new_key()
+    if _OWN_KEY.fullmatch(asked) is None:
+        raise BadRequest(
+            f"'{param}' must start with 'sk-' and have 16 to 503 characters: letters, digits and _ . ~ + / = -",
+            param=param,
+        )
+    return asked
+
+
+class GenerateKey(KeyFields):
     """A new virtual key. Everything may be left out: such a key may call every model and never expires."""
 
-    key_alias: Text | None = Field(default=None, description="A name for people; no two keys share one.")
-    models: Annotated[list[Text], Field(max_length=1_000)] | None = Field(
-        default=None,
-        description="Models that it may call; empty means all, `openai/*` a prefix.",
-        examples=[["gpt-4o-mini"]],
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"key_alias": "ci", "models": ["gpt-4o-mini"], "max_budget": 25.0, "duration": "30d"}
+        }
     )
-    user_id: Text | None = Field(default=None, description="The user to whom its spend is attributed.")
-    team_id: Text | None = Field(default=None, description="The team to which its spend is attributed.")
-    organization_id: Text | None = Field(default=None, description="The organization to which its spend is attributed.")
-    tags: Annotated[list[Text], Field(max_length=100)] | None = Field(
-        default=None, description="Tags of all of its calls."
-    )
-    metadata: JSONObject | None = Field(
-        default=None, description="An object of your own; its `tags` are tags of the key too."
-    )
-    duration: Text | None = Field(default=None, description="How long it is good for: 30s, 15m, 24h, 30d, 2w, 1mo.")
-    key: Annotated[str, Field(max_length=512)] | None = Field(
-        default=None, description="A key of your own: sk- and at least 16 characters in all."
-    )
-    blocked: bool | None = Field(default=None, description="Make it blocked, to be unblocked later.")
+    key: OwnKey | None = Field(default=None, description="A key of your own: sk- and at least 16 characters in all.")
 
-    def plain_key(self) -> str:
-        """Return the key that was asked for, else a fresh one. Raises BadRequest, which does not repeat the key."""
-        if self.key is None:
-            return new_key()
-        if _OWN_KEY.fullmatch(self.key) is None:
-            raise BadRequest(
-                "'key' must start with 'sk-' and have 16 to 503 characters: letters, digits and _ . ~ + / = -",
-                param="key",
-            )
-        return self.key
 
-    def virtual_key(self, plain_key: str, *, now: datetime, created_by: str) -> VirtualKey:
-        """Return the key as the store will hold it."""
-        expires_at = None if self.duration is None else parse_duration(self.duration, param="duration").after(now)
-        return VirtualKey(
-            key_hash=hash_key(plain_key),
-            key_name=mask_key(plain_key),
-            created_at=now,
-            updated_at=now,
-            created_by=created_by,
-            key_alias=self.key_alias or "",
-            user_id=self.user_id or "",
-            team_id=self.team_id or "",
-            organization_id=self.organization_id or "",
-            models=tuple(self.models or ()),
-            tags=tuple(dict.fromkeys(self.tags or ())),
-            metadata=self.metadata or {},
-            blocked=bool(self.blocked),
-            expires_at=expires_at,
-        )
+class UpdateKey(KeyFields):
+    """Changes of a key, named by itself, its hash, or, without `key`, its alias."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"key": "sk-…", "max_budget": 50.0, "tpm_limit": None}})
+    key: KeyOrHash | None = None
+
+
+class RegenerateKey(KeyFields):
+    """A new secret for a key, and changes of it, if any."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"key": "sk-…", "grace_period": "24h"}})
+    key: KeyOrHash | None = None
+    new_key: OwnKey | None = Field(default=None, description="A key of your own: sk- and at least 16 characters.")
+    grace_period: Text | None = Field(
+        default=None, description="How long the former key stays good: 30s, 15m, 24h. Without it, it ends at once."
+    )
+
+
+class BulkUpdate(RequestBody):
+    """Changes of up to 500 keys, each applied for itself."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"keys": [{"key": "sk-…", "max_budget": 50.0}]}})
+    keys: list[
+        dict[str, Any]
+    ]  # Any: each is read as an `UpdateKey` for itself, so that one wrong does not stop others.
 
 
 class DeleteKeys(RequestBody):
     """Keys to delete, by themselves or their hashes, and by their aliases. All of them or none."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"key_aliases": ["ci"]}})
     keys: Annotated[list[KeyOrHash], Field(max_length=1_000)] | None = None
     key_aliases: Annotated[list[Text], Field(max_length=1_000)] | None = None
 
@@ -83,4 +80,29 @@ class DeleteKeys(RequestBody):
 class NameKey(RequestBody):
     """One key, by itself or its hash."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"key": "sk-…"}})
     key: KeyOrHash
+
+
+class NameKeys(RequestBody):
+    """Several keys, by themselves or their hashes."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"keys": ["sk-…"]}})
+    keys: Annotated[list[KeyOrHash], Field(max_length=1_000)] | None = None
+
+
+class ResetSpend(RequestBody):
+    """What the key shall have spent from now on: 0, or any amount up to what it has spent."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reset_to": 0}})
+    reset_to: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def read_update(fields: dict[str, Any]) -> UpdateKey:  # Any: as above.
+    """Read one item of a bulk update. Raises BadRequest, which does not repeat what was sent."""
+    try:
+        return UpdateKey.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])[:200]
+        raise BadRequest(f"'{place}' is not right: {first['msg']}.", param=place) from error

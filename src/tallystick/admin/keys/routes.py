@@ -1,169 +1,169 @@
-"""`/key/…`: make, show, list, block and delete virtual keys."""
+"""`/key/…`: make, change, block, regenerate and delete virtual keys."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path
 from fastapi.security import HTTPBearer
-from starlette.requests import Request
 from starlette.responses import Response
 
-from tallystick.access.keys import VirtualKey
-from tallystick.access.principal import MASTER_KEY_HASH
-from tallystick.access.store import KeyFilter
-from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
-from tallystick.admin.callers import Admin, Caller
-from tallystick.admin.fields import QueryText
-from tallystick.admin.keys.requests import DeleteKeys, GenerateKey, NameKey
-from tallystick.admin.keys.views import key_fields, listed_key, principal_fields
+from tallystick.access.key_rules import KeyAction
+from tallystick.admin.answers import ignored_fields, json_answer
+from tallystick.admin.callers import AnyCaller, Caller
+from tallystick.admin.fields import KeyOrHash
+from tallystick.admin.keys.changes import KeyChanges
+from tallystick.admin.keys.creation import KeyCreation, MadeKey
+from tallystick.admin.keys.reading import KeyReading
+from tallystick.admin.keys.requests import (
+    KEYS_MAX,
+    BulkUpdate,
+    DeleteKeys,
+    GenerateKey,
+    NameKey,
+    RegenerateKey,
+    ResetSpend,
+    UpdateKey,
+    read_update,
+)
+from tallystick.admin.keys.views import listed_key
 from tallystick.admin.services import AdminServices
-from tallystick.errors import BadRequest, Conflict, NotFound, PermissionDenied
+from tallystick.admin.spend import Spend
+from tallystick.control.objects import ControlObject
+from tallystick.errors import BadRequest, PermissionDenied, RequestError
 
-_LIST_PARAMETERS = (
-    "page", "size", "user_id", "team_id", "organization_id", "key_hash", "key_alias", "return_full_object",
-)  # fmt: skip
+PathKey = Annotated[KeyOrHash, Path()]
+
+
+def key_router(services: AdminServices) -> APIRouter:
+    """Return all routes of virtual keys."""
+    router = APIRouter(tags=["Virtual keys"], dependencies=[Depends(HTTPBearer(auto_error=False))])
+    KeyReading(services).add_to(router)
+    KeyRoutes(services).add_to(router)
+    return router
 
 
 class KeyRoutes:
-    """The endpoints, with the services that they use."""
+    """The endpoints that write, with the services that they use."""
 
     def __init__(self, services: AdminServices) -> None:
-        self._keys = services.key_store
-        self._ledger = services.ledger_reader
         self._authenticator = services.authenticator
         self._clock = services.clock
+        self._spend = Spend(services.ledger_reader)
+        self._creation = KeyCreation(services)
+        self._changes = KeyChanges(services, self._creation)
 
-    def router(self) -> APIRouter:
-        router = APIRouter(tags=["Virtual keys"], dependencies=[Depends(HTTPBearer(auto_error=False))])
+    def add_to(self, router: APIRouter) -> None:
         router.post("/key/generate")(self.generate)
-        router.get("/key/info")(self.info)
-        router.get("/key/list")(self.list_keys)
+        router.post("/key/service-account/generate")(self.generate_service_account)
+        router.post("/key/update")(self.update)
+        router.post("/key/bulk_update")(self.bulk_update)
         router.post("/key/delete")(self.delete)
+        router.post("/key/regenerate")(self.regenerate)
+        router.post("/key/{key}/regenerate")(self.regenerate_named)
+        router.post("/key/{key}/reset_spend")(self.reset_spend)
         router.post("/key/block")(self.block)
         router.post("/key/unblock")(self.unblock)
-        return router
 
-    async def generate(self, caller: Admin, body: GenerateKey | None = None) -> Response:
+    async def generate(self, caller: AnyCaller, body: GenerateKey | None = None) -> Response:
         """Make a virtual key. The answer is the only one that shows the key itself."""
-        asked = body or GenerateKey()
-        plain_key = asked.plain_key()
-        if self._authenticator.hash_of(plain_key) == MASTER_KEY_HASH:
-            raise BadRequest("'key' is the master key; choose another one.", param="key")
-        created_by = caller.user_id or caller.key_hash
-        key = asked.virtual_key(plain_key, now=self._clock.now(), created_by=created_by)
-        await self._insert(key)
-        answer = {
-            "key": plain_key,
-            "token": key.key_hash,
-            "token_id": key.key_hash,
-            **key_fields(key, spend_nano_usd=0),
-            "duration": asked.duration,
-        }
-        return json_answer(answer, headers=ignored_fields(asked.unknown_fields()))
+        return await self._made(caller, body or GenerateKey(), KeyAction.GENERATE)
 
-    async def info(self, request: Request, caller: Caller, key: QueryText = None) -> Response:
-        """Show a key, given itself or its hash; without `key`, the caller's own. Others' only to admins."""
-        key_hash = caller.key_hash if key is None else self._authenticator.hash_of(key)
-        if key_hash != caller.key_hash and not caller.is_admin:
-            raise PermissionDenied("This key is not allowed to see other keys.", param="key")
-        spend = (await self._ledger.total("key", key_hash)).cost_nano_usd
-        if key_hash == MASTER_KEY_HASH:
-            shown = principal_fields(caller, spend_nano_usd=spend)
-        else:
-            shown = key_fields(await self._found(key_hash), spend_nano_usd=spend)
-        return json_answer({"key": key or key_hash, "info": shown}, headers=unknown_parameters(request, ("key",)))
+    async def generate_service_account(self, caller: AnyCaller, body: GenerateKey | None = None) -> Response:
+        """Make a key that belongs to a team and to no user, so that it stays when people leave."""
+        return await self._made(caller, body or GenerateKey(), KeyAction.SERVICE_ACCOUNT)
 
-    async def list_keys(
-        self,
-        request: Request,
-        _caller: Admin,
-        *,
-        page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-        size: Annotated[int, Query(ge=1, le=100)] = 10,
-        user_id: QueryText = None,
-        team_id: QueryText = None,
-        organization_id: QueryText = None,
-        key_hash: QueryText = None,
-        key_alias: QueryText = None,
-        return_full_object: bool = False,
-    ) -> Response:
-        """List keys, newest first: their hashes, or all about them with `return_full_object`."""
-        where = KeyFilter(
-            user_id=user_id,
-            team_id=team_id,
-            organization_id=organization_id,
-            key_hash=None if key_hash is None else self._authenticator.hash_of(key_hash),
-            key_alias=key_alias,
-        )
-        found = await self._keys.list_keys(where, offset=(page - 1) * size, limit=size)
-        shown: list[object] = [key.key_hash for key in found.keys]
-        if return_full_object:
-            shown = [listed_key(key, spend_nano_usd=await self._spend(key)) for key in found.keys]
-        answer = {
-            "keys": shown,
-            "total_count": found.total_count,
-            "current_page": page,
-            "total_pages": -(-found.total_count // size),
-        }
-        return json_answer(answer, headers=unknown_parameters(request, _LIST_PARAMETERS))
+    async def update(self, caller: AnyCaller, body: UpdateKey) -> Response:
+        """Change a key: what is omitted stays, null clears. `metadata` is replaced as a whole."""
+        shown = await self._updated(caller, body)
+        return json_answer(shown, headers=ignored_fields(body.unknown_fields()))
 
-    async def delete(self, _caller: Admin, body: DeleteKeys) -> Response:
+    async def bulk_update(self, caller: AnyCaller, body: BulkUpdate) -> Response:
+        """Change up to 500 keys, each for itself; the answer says which succeeded."""
+        if not caller.is_proxy_admin:
+            raise PermissionDenied("Only proxy admins are allowed to update several keys at once.")
+        if not 1 <= len(body.keys) <= KEYS_MAX:
+            raise BadRequest(f"'keys' must name 1 to {KEYS_MAX} keys, not {len(body.keys)}.", param="keys")
+        done: list[dict[str, Any]] = []  # Any: JSON.
+        failed: list[dict[str, Any]] = []  # Any: as above.
+        for fields in body.keys:
+            name = fields.get("key")
+            try:
+                shown = await self._updated(caller, read_update(fields))
+            except RequestError as error:
+                failed.append({"key": name, "failed_reason": error.message})
+            else:
+                done.append({"key": name or shown["key"], "key_info": shown})
+        answer = {"total_requested": len(body.keys), "successful_updates": done, "failed_updates": failed}
+        return json_answer(answer, headers=ignored_fields(body.unknown_fields()))
+
+    async def delete(self, caller: AnyCaller, body: DeleteKeys) -> Response:
         """Delete keys, all of them or, when one is not found, none. Their spend stays in the ledger."""
         names = [*(body.keys or ()), *(body.key_aliases or ())]
         if not names:
             raise BadRequest("Name the keys to delete in 'keys' or 'key_aliases'.", param="keys")
         hashes = [self._authenticator.hash_of(key) for key in body.keys or ()]
-        hashes += [await self._hash_of_alias(alias) for alias in body.key_aliases or ()]
-        wanted = tuple(dict.fromkeys(hashes))
-        if not await self._keys.delete(wanted):
-            raise NotFound("Key not found: at least one of the keys does not exist. Nothing was deleted.", param="keys")
-        for key_hash in wanted:
-            self._authenticator.invalidate(key_hash)
+        await self._changes.delete(caller, hashes, body.key_aliases or ())
         return json_answer({"deleted_keys": names}, headers=ignored_fields(body.unknown_fields()))
 
-    async def block(self, _caller: Admin, body: NameKey) -> Response:
+    async def regenerate(self, caller: AnyCaller, body: RegenerateKey) -> Response:
+        """Give a key a new secret; all else stays. The former one ends at once, or after `grace_period`."""
+        if body.key is None:
+            raise BadRequest("'key' must name the key to regenerate.", param="key")
+        return await self._regenerated(caller, body.key, body)
+
+    async def regenerate_named(self, caller: AnyCaller, key: PathKey, body: RegenerateKey | None = None) -> Response:
+        """The same with the key, or its hash, in the path."""
+        return await self._regenerated(caller, key, body or RegenerateKey())
+
+    async def reset_spend(self, caller: AnyCaller, key: PathKey, body: ResetSpend) -> Response:
+        """Let the key's spend count anew. The ledger stays as it is."""
+        row = await self._changes.reset_spend(caller, self._authenticator.hash_of(key), body.reset_to)
+        shown = {"key_hash": row.object_id, **await self._shown(row)}
+        return json_answer(shown, headers=ignored_fields(body.unknown_fields()))
+
+    async def block(self, caller: AnyCaller, body: NameKey) -> Response:
         """Block a key: calls with it are answered with 401 until it is unblocked."""
-        return await self._set_blocked(body, blocked=True)
+        return await self._blocked(caller, body, blocked=True)
 
-    async def unblock(self, _caller: Admin, body: NameKey) -> Response:
+    async def unblock(self, caller: AnyCaller, body: NameKey) -> Response:
         """Let a blocked key be used again."""
-        return await self._set_blocked(body, blocked=False)
+        return await self._blocked(caller, body, blocked=False)
 
-    async def _set_blocked(self, body: NameKey, *, blocked: bool) -> Response:
+    async def _blocked(self, caller: Caller, body: NameKey, *, blocked: bool) -> Response:
         key_hash = self._authenticator.hash_of(body.key)
-        key = await self._keys.set_blocked(key_hash, blocked)
-        if key is None:
-            raise NotFound("Key not found in database.", param="key")
-        self._authenticator.invalidate(key_hash)
-        answer = listed_key(key, spend_nano_usd=await self._spend(key))
+        row = await self._changes.set_blocked(caller, key_hash, blocked=blocked)
+        return json_answer(await self._shown(row), headers=ignored_fields(body.unknown_fields()))
+
+    async def _made(self, caller: Caller, body: GenerateKey, action: KeyAction) -> Response:
+        made = await self._creation.create(caller, body, action=action)
+        answer = self._with_secret(made)
+        answer["duration"] = body.duration
+        if body.key_type is not None:
+            answer["key_type"] = body.key_type
         return json_answer(answer, headers=ignored_fields(body.unknown_fields()))
 
-    async def _insert(self, key: VirtualKey) -> None:
-        if key.key_alias and await self._keys.find_by_alias(key.key_alias) is not None:
-            raise BadRequest(
-                f"Key with alias '{key.key_alias}' already exists; an alias belongs to one key.", param="key_alias"
-            )
-        try:
-            await self._keys.insert(key)
-        except Conflict as error:
-            raise BadRequest("A key with this value or alias already exists.", param="key") from error
-        # It may have been tried before it existed.
-        self._authenticator.invalidate(key.key_hash)
+    async def _regenerated(self, caller: Caller, key: str, body: RegenerateKey) -> Response:
+        made = await self._changes.regenerate(caller, self._authenticator.hash_of(key), body)
+        return json_answer(self._with_secret(made), headers=ignored_fields(body.unknown_fields()))
 
-    async def _found(self, key_hash: str) -> VirtualKey:
-        key = await self._keys.find(key_hash)
-        if key is None:
-            raise NotFound("Key not found in database.", param="key")
-        return key
+    async def _updated(self, caller: Caller, body: UpdateKey) -> dict[str, Any]:  # Any: JSON.
+        if body.key is not None:
+            key_hash = self._authenticator.hash_of(body.key)
+        elif body.key_alias:
+            key_hash = await self._changes.hash_of_alias(body.key_alias)
+        else:
+            raise BadRequest("'key' must name the key to update, or 'key_alias' its alias.", param="key")
+        changed = await self._changes.update(caller, key_hash, body)
+        shown = {"key": body.key or key_hash, **await self._shown(changed.row, changed.budget)}
+        if body.given("duration"):
+            shown["duration"] = body.duration
+        return shown
 
-    async def _hash_of_alias(self, key_alias: str) -> str:
-        key = await self._keys.find_by_alias(key_alias)
-        if key is None:
-            raise NotFound(
-                f"Key not found: no key has the alias '{key_alias}'. Nothing was deleted.", param="key_aliases"
-            )
-        return key.key_hash
+    def _with_secret(self, made: MadeKey) -> dict[str, Any]:  # Any: JSON.
+        shown = listed_key(made.row, spend_nano_usd=made.spend_nano_usd, now=self._clock.now(), budget=made.budget)
+        return {"key": made.plain, **shown}
 
-    async def _spend(self, key: VirtualKey) -> int:
-        return (await self._ledger.total("key", key.key_hash)).cost_nano_usd
+    async def _shown(self, row: ControlObject, budget: ControlObject | None = None) -> dict[str, Any]:  # Any: JSON.
+        spend = await self._spend.of_one(row)
+        return listed_key(row, spend_nano_usd=spend, now=self._clock.now(), budget=budget)

@@ -2,74 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tallystick.access.keys import VirtualKey
+import msgspec
+
+from tallystick.access.keys import KeySpec
+from tallystick.access.limits import Limits
 from tallystick.access.principal import Principal
-from tallystick.pricing.price import NANO_USD_PER_USD
+from tallystick.admin.keys.fields import KEPT
+from tallystick.admin.limits import shown_limits, text_of, usd
+from tallystick.control.objects import ControlObject, Kind, spec_as
 
 
-def usd(nano_usd: int) -> float:
-    """Return an amount as a number to be shown. Divided once, so it is the nearest number there is."""
-    return nano_usd / NANO_USD_PER_USD
-
-
-def key_fields(key: VirtualKey, *, spend_nano_usd: int) -> dict[str, Any]:  # Any: JSON.
-    """Return what may be shown of a key. Ids that are absent, and limits that it has not, are null."""
-    return {
-        **_shared(key.key_alias, key.user_id, key.team_id, key.organization_id, spend_nano_usd),
-        "key_name": key.key_name,
-        "models": key.models,
-        "tags": key.tags,
-        "metadata": key.metadata,
-        "blocked": key.blocked,
-        "expires": _text_of(key.expires_at),
-        "created_at": _text_of(key.created_at),
-        "updated_at": _text_of(key.updated_at),
-        "created_by": key.created_by or None,
-    }
-
-
-def listed_key(key: VirtualKey, *, spend_nano_usd: int) -> dict[str, Any]:  # Any: JSON.
-    """Return a key as lists show it: with its hash, under the name that LiteLLM has for it."""
-    return {"token": key.key_hash, **key_fields(key, spend_nano_usd=spend_nano_usd)}
-
-
-def principal_fields(caller: Principal, *, spend_nano_usd: int) -> dict[str, Any]:  # Any: JSON.
-    """Return what the holder of the master key sees of itself: it is in no table."""
-    return {
-        **_shared(caller.key_alias, caller.user_id, caller.team_id, caller.organization_id, spend_nano_usd),
-        "key_name": None,
-        "models": caller.models,
-        "tags": caller.tags,
-        "metadata": caller.metadata,
-        "blocked": False,
-        "expires": None,
-        "created_at": None,
-        "updated_at": None,
-        "created_by": None,
-    }
-
-
-def _shared(
-    key_alias: str, user_id: str, team_id: str, organization_id: str, spend_nano_usd: int
+def key_fields(
+    key: ControlObject, *, spend_nano_usd: int, now: datetime, budget: ControlObject | None = None
 ) -> dict[str, Any]:  # Any: JSON.
+    """Return what may be shown of a key. Ids that are absent, and limits that it has not, are null."""
+    spec = spec_as(KeySpec, key.spec)
     return {
-        "key_alias": key_alias or None,
-        "user_id": user_id or None,
-        "team_id": team_id or None,
-        "organization_id": organization_id or None,
+        "key_name": spec.key_name,
+        "key_alias": key.name or None,
+        "user_id": key.user_id or None,
+        "team_id": key.team_id or None,
+        "organization_id": key.organization_id or None,
+        "models": spec.models,
+        "aliases": spec.aliases,
+        "access_group_ids": spec.access_group_ids,
+        "tags": spec.tags,
+        "metadata": spec.metadata,
         "spend": usd(spend_nano_usd),
-        "max_budget": None,
-        "budget_duration": None,
-        "budget_reset_at": None,
-        "budget_id": None,
-        "litellm_budget_table": None,
-        "tpm_limit": None,
-        "rpm_limit": None,
+        **shown_limits(spec.limits, now=now),
+        "budget_id": key.budget_id or None,
+        "litellm_budget_table": budget_table(budget, now=now),
+        "allowed_routes": spec.allowed_routes,
+        "key_type": spec.key_type or None,
+        "blocked": key.blocked,
+        "expires": text_of(key.expires_at),
+        "created_at": text_of(key.created_at),
+        "created_by": key.created_by or None,
+        "updated_at": text_of(key.updated_at),
+        "updated_by": key.updated_by or None,
+        "deleted_at": text_of(key.deleted_at),
+        "deleted_by": key.deleted_by or None,
+        **_kept(spec.other),
     }
 
 
-def _text_of(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+def listed_key(
+    key: ControlObject, *, spend_nano_usd: int, now: datetime, budget: ControlObject | None = None
+) -> dict[str, Any]:  # Any: JSON.
+    """Return a key as lists show it: with its hash, under the names that LiteLLM has for it."""
+    fields = key_fields(key, spend_nano_usd=spend_nano_usd, now=now, budget=budget)
+    return {"token": key.object_id, "token_id": key.object_id, **fields}
+
+
+def principal_fields(caller: Principal, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
+    """Return what the holder of the master key sees of itself: it is in no table."""
+    row = ControlObject(kind=Kind.KEY, object_id=caller.key_hash, name=caller.key_alias, created_at=now, updated_at=now)
+    shown = key_fields(row, spend_nano_usd=spend_nano_usd, now=now)
+    return {**shown, "key_name": None, "created_at": None, "updated_at": None}
+
+
+def budget_table(budget: ControlObject | None, *, now: datetime) -> dict[str, Any] | None:  # Any: JSON.
+    """Return a shared budget beside who refers to it; null when there is none."""
+    if budget is None:
+        return None
+    limits = msgspec.convert(budget.spec.get("limits", {}), Limits)
+    return {"budget_id": budget.object_id, **shown_limits(limits, now=now), "created_at": text_of(budget.created_at)}
+
+
+def _kept(other: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON.
+    return {name: other.get(name, absent) for name, absent in KEPT.items()}
