@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from asgi_client import Answer, ASGIClient
+from models_kit import keeper_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
 from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
@@ -53,6 +54,7 @@ class World:
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
+            snapshots=keeper_of(self.control, clock=self.clock),
             writer=self.writer,
             ledger_reader=self.ledger,
             clock=self.clock,

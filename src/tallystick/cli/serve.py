@@ -135,6 +135,7 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
                 authenticator=services.authenticator,
                 control=services.store.control,
                 writer=services.writer,
+                snapshots=services.snapshots,
                 ledger_reader=services.store.reader,
                 clock=services.clock,
                 metrics=services.metrics,
