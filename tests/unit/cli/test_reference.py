@@ -44,7 +44,7 @@ def test_a_section_has_an_example_and_every_option(name: str) -> None:
 
     assert f"$ tallystick {name}" in SECTIONS[name]
     assert options >= COMMON - ({"--json"} if name == "serve" else set())
-    told = COMMON | {"--help"} | (OF_THE_ADMIN_API if name.split()[0] in NOUNS else set())
+    told = COMMON | {"--help"} | (OF_THE_ADMIN_API if name.split(maxsplit=1)[0] in NOUNS else set())
     assert [option for option in options - told if option not in SECTIONS[name]] == []
 
 
