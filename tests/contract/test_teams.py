@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from contract.team_world import TeamWorld
+from tallystick.access.budgets import BudgetSpec
 from tallystick.access.keys import hash_key
 from tallystick.access.limits import Limits
 from tallystick.access.teams import OrganizationSpec
@@ -135,7 +136,8 @@ async def test_new_refuses(world, body, param):
 
 async def test_a_team_is_within_its_organization(world):
     limits = Limits(max_budget_nano_usd=10 * NANO, tpm_limit=100, rpm_limit=10)
-    await world.make(Kind.ORGANIZATION, "small", OrganizationSpec(models=("gpt-4o", "openai/*"), limits=limits))
+    await world.make(Kind.BUDGET, "of-small", BudgetSpec(limits=limits))
+    await world.make(Kind.ORGANIZATION, "small", OrganizationSpec(models=("gpt-4o", "openai/*")), budget_id="of-small")
     good = {"organization_id": "small", "models": ["gpt-4o", "openai/x"], "max_budget": 10, "tpm_limit": 100}
     for name, value in (
         ("models", ["gpt-4o", "claude"]), ("models", ["*"]), ("max_budget", 10.01), ("tpm_limit", 101),

@@ -47,14 +47,14 @@ _AMOUNTS: Final = (
 )
 
 
-def require_within_organization(team: TeamSpec, organization: OrganizationSpec, *, name: str) -> None:
+def require_within_organization(team: TeamSpec, organization: OrganizationSpec, limits: Limits, *, name: str) -> None:
     """Refuse a team that asks for more than its organization has; `name` is the organization's id.
 
-    `organization.limits` are those that hold for it, with its shared budget's where it has none of its own.
+    `limits` are those of the organization's budget.
     """
     require_models_within(team.models, organization.models, owner=f"organization '{name}'")
     for field, param in _BOUNDED_BY_ORGANIZATION:
-        asked, bound = getattr(team.limits, field), getattr(organization.limits, field)
+        asked, bound = getattr(team.limits, field), getattr(limits, field)
         if asked is not None and bound is not None and asked > bound:
             raise BadRequest(
                 f"The team's '{param}' is higher than that of its organization '{name}'. Choose a lower one, or raise "

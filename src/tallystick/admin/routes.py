@@ -11,6 +11,7 @@ from tallystick.admin.authorization import (
     EVERYONE,
     KEY_WRITERS,
     MODEL_WRITERS,
+    ORGANIZATION_WRITERS,
     READERS,
     TEAM_OWNERS,
     TEAM_WRITERS,
@@ -67,15 +68,34 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_GET, "/team/available"): READERS,
     # Organizations
     (_POST, "/organization/new"): ADMINS,
-    (_PATCH, "/organization/update"): READERS,
+    (_PATCH, "/organization/update"): ORGANIZATION_WRITERS,
+    (_PATCH, "/v2/organization/{organization_id}"): ORGANIZATION_WRITERS,
     (_DELETE, "/organization/delete"): ADMINS,
     (_GET, "/organization/info"): READERS,
     (_POST, "/organization/info"): READERS,
     (_GET, "/organization/list"): READERS,
-    (_POST, "/organization/member_add"): READERS,
-    (_PATCH, "/organization/member_update"): READERS,
-    (_DELETE, "/organization/member_delete"): READERS,
+    (_POST, "/organization/member_add"): ORGANIZATION_WRITERS,
+    (_PATCH, "/organization/member_update"): ORGANIZATION_WRITERS,
+    (_DELETE, "/organization/member_delete"): ORGANIZATION_WRITERS,
     # Budgets, customers, tags
+    **{
+        route: rule
+        for prefix in ("/customer", "/end_user")
+        for route, rule in {
+            (_POST, f"{prefix}/new"): ADMINS,
+            (_POST, f"{prefix}/update"): ADMINS,
+            (_POST, f"{prefix}/delete"): ADMINS,
+            (_POST, f"{prefix}/block"): ADMINS,
+            (_POST, f"{prefix}/unblock"): ADMINS,
+            (_GET, f"{prefix}/info"): ADMINS_AND_VIEWERS,
+            (_GET, f"{prefix}/list"): ADMINS_AND_VIEWERS,
+        }.items()
+    },
+    (_POST, "/tag/new"): ADMINS,
+    (_POST, "/tag/update"): ADMINS,
+    (_POST, "/tag/delete"): ADMINS,
+    (_POST, "/tag/info"): ADMINS_AND_VIEWERS,
+    (_GET, "/tag/list"): ADMINS_AND_VIEWERS,
     (_POST, "/budget/new"): ADMINS,
     (_POST, "/budget/update"): ADMINS,
     (_POST, "/budget/info"): ADMINS_AND_VIEWERS,

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
-import msgspec
-
 from tallystick.errors import BadRequest, RowRefused, StoreUnavailable
 from tallystick.ledger.batch import COUNTERS, Batch, Counters
 from tallystick.ledger.event import SpendEvent

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
+from tallystick.access.budgets import budget_limits, budget_of
 from tallystick.access.limits import Limits
 from tallystick.access.team_rules import require_within_organization
 from tallystick.access.teams import OrganizationSpec, TeamSpec
@@ -14,16 +11,13 @@ from tallystick.control.store import ControlStore
 from tallystick.errors import BadRequest
 
 
-class _SharedBudget(msgspec.Struct):
-    limits: Limits = Limits()
-
-
 class TeamOrganization:
     """An organization with the limits that hold for it; '' is none, which allows everything."""
 
-    def __init__(self, organization_id: str, spec: OrganizationSpec) -> None:
+    def __init__(self, organization_id: str, spec: OrganizationSpec, limits: Limits) -> None:
         self._organization_id = organization_id
         self._spec = spec
+        self._limits = limits
 
     @property
     def required(self) -> tuple[ObjectRef, ...]:
@@ -33,13 +27,15 @@ class TeamOrganization:
     def require_allows(self, team: ControlObject) -> None:
         """Refuse a team that asks for more than the organization has. Raises BadRequest."""
         if self._organization_id:
-            require_within_organization(spec_as(TeamSpec, team.spec), self._spec, name=self._organization_id)
+            require_within_organization(
+                spec_as(TeamSpec, team.spec), self._spec, self._limits, name=self._organization_id
+            )
 
 
 async def organization_of_team(store: ControlStore, organization_id: str) -> TeamOrganization:
-    """Read an organization and its shared budget. Raises BadRequest when it does not exist."""
+    """Read an organization and its budget. Raises BadRequest when it does not exist."""
     if not organization_id:
-        return TeamOrganization("", OrganizationSpec())
+        return TeamOrganization("", OrganizationSpec(), Limits())
     held = await store.find(ObjectRef(Kind.ORGANIZATION, organization_id))
     if held is None:
         raise BadRequest(
@@ -47,17 +43,5 @@ async def organization_of_team(store: ControlStore, organization_id: str) -> Tea
             "'organization_id' out.",
             param="organization_id",
         )
-    spec = spec_as(OrganizationSpec, held.spec)
-    shared = await store.find(ObjectRef(Kind.BUDGET, held.budget_id)) if held.budget_id else None
-    if shared is not None:
-        limits = _with_fallback(spec.limits, spec_as(_SharedBudget, shared.spec).limits)
-        spec = msgspec.structs.replace(spec, limits=limits)
-    return TeamOrganization(organization_id, spec)
-
-
-def _with_fallback(own: Limits, shared: Limits) -> Limits:
-    given: dict[str, Any] = {  # Any: each field's own type.
-        field: getattr(own, field) if getattr(own, field) is not None else getattr(shared, field)
-        for field in ("max_budget_nano_usd", "tpm_limit", "rpm_limit")
-    }
-    return msgspec.structs.replace(own, **given)
+    limits = budget_limits(await budget_of(store, held))
+    return TeamOrganization(organization_id, spec_as(OrganizationSpec, held.spec), limits)
