@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from asgi_client import Answer, ASGIClient
+from models_kit import builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
 from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
@@ -18,6 +19,7 @@ from tallystick.control.feed import ChangeFeed
 from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as, spec_from
 from tallystick.control.sealer import Sealer
+from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import Author
 from tallystick.control.writer import ObjectWriter
 from tallystick.ledger.batch import batch_of
@@ -51,12 +53,15 @@ class World:
         self.authenticator = Authenticator(
             self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
-        self.feed = ChangeFeed(self.control, (self.authenticator,), clock=self.clock, metrics=self.metrics)
+        snapshots = SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock))
+        followers = (self.authenticator, snapshots)
+        self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up)
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
             writer=self.writer,
+            snapshots=snapshots,
             ledger_reader=self.ledger,
             clock=self.clock,
             metrics=self.metrics,

@@ -37,8 +37,8 @@ from tallystick.runtime.telemetry import Metrics
 
 _PING_SECONDS: Final = 2.0
 _PRICE_LOOK_SECONDS: Final = 60.0
-# PostgreSQL wakes the feed and the poll only repairs what it missed; SQLite can't, and a look at its file costs little.
-_FEED_SECONDS: Final[Mapping[str, float]] = {"postgres": 1.0, "sqlite": 0.25}
+# PostgreSQL wakes the feed; behind a pooler it can not, and two looks a second keep the promise of one second.
+_FEED_SECONDS: Final[Mapping[str, float]] = {"postgres": 0.5, "sqlite": 0.25}
 
 
 def snapshot_builder(

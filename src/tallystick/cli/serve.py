@@ -26,9 +26,9 @@ from tallystick.access.presented import presented_key
 from tallystick.access.route_access import RouteKind, require_route
 from tallystick.access.users import Role
 from tallystick.admin.app import create_admin_app
-from tallystick.admin.services import AdminServices
 from tallystick.bootstrap import Services, open_key_ring, open_store, snapshot_builder
 from tallystick.calls.pipeline import Pipeline
+from tallystick.cli.admin_services import admin_services_of
 from tallystick.config.demo import with_demo_group
 from tallystick.config.load import export_environment, load_settings
 from tallystick.config.settings import Settings
@@ -37,7 +37,6 @@ from tallystick.gateway.app import Gateway, GatewayLimits
 from tallystick.gateway.head_limit import BoundedHeadProtocol
 from tallystick.gateway.health import HealthPages
 from tallystick.runtime.clock import SystemClock
-from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.telemetry import Metrics, configure_logging
 from tallystick.runtime.workers import WorkerSupervisor, unblock_signals
 
@@ -133,20 +132,7 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
         authenticator=services.authenticator,
         snapshot=services.snapshot,
         health=HealthPages(services, authorize_admin=authorize_admin),
-        fallback=create_admin_app(
-            AdminServices(
-                authenticator=services.authenticator,
-                control=services.store.control,
-                writer=services.writer,
-                snapshots=services.snapshots,
-                ledger_reader=services.store.reader,
-                clock=services.clock,
-                metrics=services.metrics,
-                new_id=lambda: new_event_id(services.clock.now()),
-                key_header=key_header,
-                body_bytes_max=settings.server.body_bytes_max,
-            )
-        ),
+        fallback=create_admin_app(admin_services_of(services)),
         clock=services.clock,
         metrics=services.metrics,
         limits=GatewayLimits(
