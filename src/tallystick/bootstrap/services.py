@@ -9,7 +9,7 @@ from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
-from tallystick.bootstrap.health import health_details
+from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
@@ -92,7 +92,12 @@ class Services:
         # In this order: a blocked key does not wait until a snapshot is built.
         self.feed = ChangeFeed(
             store.control,
-            (self.authenticator, self.blocked_customers, self.snapshots),
+            (
+                self.authenticator,
+                self.blocked_customers,
+                self.snapshots,
+                LeftOutGauge(self.snapshot, metrics=metrics),
+            ),
             clock=clock,
             metrics=metrics,
             interval_seconds=_FEED_SECONDS[store.kind],
