@@ -22,7 +22,7 @@ import uvloop
 from load import ANSWER, BODY, MASTER_KEY
 
 from tallystick.access.keys import hash_key
-from tallystick.bootstrap import Services, load_snapshot, open_store
+from tallystick.bootstrap import Services, open_key_ring, open_store
 from tallystick.cli.serve import build_gateway
 from tallystick.config.load import load_settings
 from tallystick.providers.base import Answer
@@ -49,8 +49,9 @@ async def measure(calls: int, profile: bool, home: Path) -> None:
     services = Services(
         settings,
         store=open_store(settings, clock=clock),
-        load_snapshot=lambda now: load_snapshot(settings, now=now, environ={}),
+        key_ring=open_key_ring(settings, now=clock.now()),
         master_key_hash=hash_key(MASTER_KEY),
+        environ={},
         clock=clock,
         metrics=Metrics(),
     )

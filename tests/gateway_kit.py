@@ -15,7 +15,7 @@ import aiohttp
 import uvicorn
 
 from tallystick.access.keys import hash_key
-from tallystick.bootstrap import Services, load_snapshot, open_store
+from tallystick.bootstrap import Services, open_key_ring, open_store
 from tallystick.cli.serve import build_gateway
 from tallystick.config.load import load_settings
 from tallystick.gateway.head_limit import BoundedHeadProtocol
@@ -84,13 +84,13 @@ async def running_gateway(home: Path, config: dict[str, Any]) -> AsyncIterator[R
     services = Services(
         settings,
         store=open_store(settings, clock=clock),
-        load_snapshot=lambda now: load_snapshot(settings, now=now, environ={}),
+        key_ring=open_key_ring(settings, now=clock.now()),
         master_key_hash=hash_key(MASTER_KEY),
+        environ={},
         clock=clock,
         metrics=metrics,
     )
     gateway = build_gateway(services, await services.start())
-    await services.database_connected()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(

@@ -21,6 +21,7 @@ import aiohttp
 from services import free_port
 
 MASTER_KEY = "sk-acceptance-8d21f0c67b94e35a"
+SECRET_KEYS = "acceptance-1:dGhpcnR5LXR3byBieXRlcyBvZiBhIHRlc3QncyBvd24"
 AUTHORIZATION = {"authorization": f"Bearer {MASTER_KEY}"}
 # Dollars for a token, and the same in nano-dollars: the tests compute costs of their own from them.
 INPUT_USD, OUTPUT_USD = 0.0000025, 0.00001
@@ -70,6 +71,7 @@ class ServerProcess:
         home.mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
             "master_key": MASTER_KEY,
+            "secret_keys": SECRET_KEYS,
             "database_url": self.database_url,
             "drain_seconds": 15,
             "commit_retry_seconds_max": 0.5,
@@ -160,8 +162,7 @@ class ServerProcess:
     @property
     def environment(self) -> dict[str, str]:
         """What commands of this server's operator see: its home, and nothing of the tests' own settings."""
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
-        return {**kept, "TALLYSTICK_HOME": str(self.home)}
+        return {**environment_of_tests(), "TALLYSTICK_HOME": str(self.home)}
 
     def rss_bytes(self) -> int:
         """Resident memory of the serving process (one worker)."""
@@ -192,6 +193,11 @@ class ServerProcess:
         facts = json.loads(out)
         assert process.returncode == (0 if facts["ok"] else 1)
         return dict(facts)
+
+
+def environment_of_tests() -> dict[str, str]:
+    """What a process needs to run, and no setting of ours."""
+    return {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR") if name in os.environ}
 
 
 @contextmanager

@@ -111,6 +111,12 @@ class ModelNotAllowed(PermissionDenied):
 
     error_type = "key_model_access_denied"
 
+    def __init__(
+        self, message: str | None = None, *, error_type: str = "key_model_access_denied", param: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.error_type = error_type
+
 
 class NotFound(RequestError):
     """There is no such thing."""

@@ -10,6 +10,7 @@ import pytest
 from server_kit import UpstreamProcess, upstream_process
 
 _SECONDS_A_KILL = 15
+_SECONDS_A_WRITE = 20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--outage-seconds", type=float, default=5.0, help="how long the database stays away")
     group.addoption("--fuzz-examples", type=int, default=4, help="generated requests for each route and engine")
     group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
+    group.addoption("--writes", type=int, default=4, help="admin writes of each kind (test_control_plane.py)")
+    group.addoption("--secrets", type=int, default=800, help="how many sealed values a rotation goes through")
     group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
 
 
@@ -28,8 +31,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     seconds = {
+        "writes": 120 + _SECONDS_A_WRITE * config.getoption("--writes", 4),
         "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
         "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
+        "secrets_count": 120 + config.getoption("--secrets", 800) / 20,
         "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
     }
     for item in items:
@@ -55,6 +60,11 @@ def fuzz_examples(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def litellm_proxy(request: pytest.FixtureRequest) -> str:
     return str(request.config.getoption("--litellm-proxy"))
+
+
+@pytest.fixture
+def writes(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--writes", 4))
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ depends, so that a test can tell what an event must hold. GET /seen lists the id
     plain, slow:MS      a chat answer, at once or after so long
     stream, pause:MS    with "stream": true: chunks, at once or with so long a pause between them
     silent              never answers
+    keyed               an answer whose text is the authorization that it was called with
+    second              refuses the first request of each call, and answers the second
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._body = b""
+        self._authorization = ""
         self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,6 +58,10 @@ class _Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"authorization":
+            self._authorization = value.decode()
+
     def on_body(self, body: bytes) -> None:
         self._body += body
 
@@ -63,7 +70,12 @@ class _Connection(asyncio.Protocol):
             self._send(200, json.dumps(self._seen).encode())
             return
         request = json.loads(self._body)
-        self._seen.append(request["metadata"]["call"])
+        call_id = request["metadata"]["call"]
+        is_first = call_id not in self._seen if request["model"] == "second" else False
+        self._seen.append(call_id)
+        if is_first:
+            self._send(500, b'{"error": {"message": "not yet"}}')
+            return
         self._answering = asyncio.get_running_loop().create_task(self._answer(request))
 
     async def _answer(self, request: dict[str, Any]) -> None:
@@ -76,7 +88,8 @@ class _Connection(asyncio.Protocol):
             return
         if pause:
             await asyncio.sleep(pause)
-        self._send(200, json.dumps(_plain(request)).encode())
+        text = self._authorization if kind == "keyed" else "".join(WORDS)
+        self._send(200, json.dumps(_plain(request, text)).encode())
 
     async def _stream(self, request: dict[str, Any], pause: float) -> None:
         self._transport.write(
@@ -93,9 +106,9 @@ class _Connection(asyncio.Protocol):
         self._transport.write(head + body)
 
 
-def _plain(request: dict[str, Any]) -> dict[str, Any]:
+def _plain(request: dict[str, Any], text: str) -> dict[str, Any]:
     call_id = request["metadata"]["call"]
-    message = {"role": "assistant", "content": "".join(WORDS)}
+    message = {"role": "assistant", "content": text}
     return {
         "id": f"chatcmpl-{call_id}",
         "object": "chat.completion",

@@ -11,11 +11,12 @@ import asyncpg
 
 from conformance.kit import LASTING, MENDABLE, Engine, falsify_memory
 from tallystick.stores.postgres.audit import PostgresAuditor
+from tallystick.stores.postgres.control import PostgresControlStore
 from tallystick.stores.postgres.database import PostgresDatabase
-from tallystick.stores.postgres.keys import PostgresKeyStore
 from tallystick.stores.postgres.ledger import PostgresLedger
-from tallystick.stores.sqlite import SqliteAuditor, SqliteDatabase, SqliteKeys, SqliteLedger
+from tallystick.stores.sqlite import SqliteAuditor, SqliteControlStore, SqliteDatabase, SqliteLedger
 from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing.control_store import MemoryControlStore
 
 # Where an engine may live: an empty directory for a file, the URL of an empty database for a server.
 Place = str
@@ -25,17 +26,19 @@ Place = str
 async def open_memory(place: Place) -> AsyncIterator[Engine]:
     clock = FakeClock()
     store = MemoryStore(clock=clock)
+    control = MemoryControlStore(clock=clock)
 
     async def tamper(name: str) -> None:
         falsify_memory(store, name)
 
     yield Engine(
+        kind="memory",
         ledger=store,
         peer=store,
         reader=store,
         auditor=store,
-        keys=store,
-        peer_keys=store,
+        control=control,
+        peer_control=control,
         clock=clock,
         tamper=tamper,
     )
@@ -55,12 +58,13 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
 
     try:
         yield Engine(
+            kind="sqlite",
             ledger=SqliteLedger(database=database),
             peer=SqliteLedger(database=other),
             reader=SqliteLedger(database=database),
             auditor=SqliteAuditor(database=database),
-            keys=SqliteKeys(database=database),
-            peer_keys=SqliteKeys(database=other),
+            control=SqliteControlStore(database=database),
+            peer_control=SqliteControlStore(database=other),
             clock=clock,
             tamper=tamper,
         )
@@ -82,12 +86,13 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
 
     try:
         yield Engine(
+            kind="postgres",
             ledger=PostgresLedger(database=database),
             peer=PostgresLedger(database=other),
             reader=PostgresLedger(database=database),
             auditor=PostgresAuditor(database=database),
-            keys=PostgresKeyStore(database=database),
-            peer_keys=PostgresKeyStore(database=other),
+            control=PostgresControlStore(database=database),
+            peer_control=PostgresControlStore(database=other),
             clock=clock,
             tamper=tamper,
         )
@@ -101,7 +106,9 @@ async def empty_postgres(place: Place) -> None:
     connection = await asyncpg.connect(place)
     await connection.execute("""
         TRUNCATE producers, commits, spend_events, dead_letters, daily_spend, daily_entity_spend, totals;
-        UPDATE ledger_head SET position = 0
+        TRUNCATE control_objects, control_search, change_feed, audit_log;
+        UPDATE ledger_head SET position = 0;
+        UPDATE change_feed_head SET revision = 0
     """)
     await connection.close()
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tallystick.access.keys import VirtualKey
-from tallystick.access.store import KeyStore
+from tallystick.control.store import ControlStore
 from tallystick.ledger.batch import ENTITY_TYPES, Batch, Counters, DeadLetter, TotalKey, batch_of, fold
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import (
@@ -33,12 +32,13 @@ EVERYTHING = EventFilter()
 class Engine:
     """One database behind all its ports; `peer` is a second way into the same ledger, as another process has it."""
 
+    kind: str
     ledger: LedgerStore
     peer: LedgerStore
     reader: LedgerReader
     auditor: LedgerAuditor
-    keys: KeyStore
-    peer_keys: KeyStore
+    control: ControlStore
+    peer_control: ControlStore
     clock: FakeClock
     tamper: Callable[[str], Awaitable[None]]
 
@@ -94,16 +94,6 @@ def with_dead_letter(batch: Batch, seq: int) -> Batch:
         events=batch.events[:position] + batch.events[position + 1 :],
         dead_letters=(*batch.dead_letters, letter),
     )
-
-
-def make_key(key_hash: str, **fields: Any) -> VirtualKey:
-    values: dict[str, Any] = {
-        "key_hash": key_hash,
-        "key_name": "sk-...abcd",
-        "created_at": START,
-        "updated_at": START,
-    }
-    return VirtualKey(**(values | fields))
 
 
 def counters_of(row: SumRow) -> Counters:

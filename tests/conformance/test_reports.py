@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from conformance.kit import START, Engine, assert_adds_up, counters_of, make_event
+from conformance.kit import START, Engine, assert_adds_up, counters_of, make_batch, make_event
 from tallystick.ledger.batch import ENTITY_TYPES, batch_of
 from tallystick.wire.usage import Usage
 
@@ -130,3 +130,22 @@ async def test_daily_sums_of_one_key(engine: Engine) -> None:
     assert [(row.group, row.requests) for row in rows] == [({"model": "m1"}, 1)]
     assert await engine.reader.daily(group_by="model", first=DAY, last=DAY, limit=10, key_hash="c") == ()
     assert await engine.reader.daily(group_by="day", first=DAY + timedelta(1), last=DAY, limit=10) == ()
+
+
+async def test_spend_of_entities_is_read_at_once(engine: Engine) -> None:
+    await engine.ledger.commit(make_batch("p", 1, 3, key_hash="a", cost_nano_usd=7))
+    await engine.ledger.commit(make_batch("q", 1, 2, key_hash="b", user_id="ü", cost_nano_usd=10))
+    expected = {
+        ("key", "a", ""): 21,
+        ("key", "b", ""): 20,
+        ("user", "ü", ""): 20,
+        ("team", "t1", ""): 41,
+        ("team_member", "t1", "ü"): 20,
+        ("global", "", ""): 41,
+        ("key", "never", ""): 0,
+        ("team_member", "t1", ""): 0,
+        ("key", "\x00", ""): 0,
+        ("no such type", "a", ""): 0,
+    }
+    assert await engine.reader.spend_of([*expected, *expected]) == expected
+    assert await engine.reader.spend_of([]) == {}

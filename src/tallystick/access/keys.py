@@ -4,32 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from tallystick.access.limits import Limits
-
-
-class VirtualKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as the store holds it. `models` empty means every model; '' is an absent id."""
-
-    key_hash: str
-    key_name: str
-    """The masked form, `sk-…` and the last four characters."""
-    created_at: datetime
-    updated_at: datetime
-    created_by: str = ""
-    key_alias: str = ""
-    user_id: str = ""
-    team_id: str = ""
-    organization_id: str = ""
-    models: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
-    blocked: bool = False
-    expires_at: datetime | None = None
 
 
 class KeySpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,34 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, Literal
 
-import msgspec
-
-from tallystick.access.principal import Principal
+from tallystick.access.principal import ModelLists, Principal
 
 _EVERY_MODEL: Final = frozenset(("*", "all-proxy-models"))
 _TEAM_MODELS: Final = "all-team-models"
-_NO_MODELS: Final = "no-default-models"
+_UNBOUNDED: Final = ModelLists()
 
 AccessGroups = Mapping[str, AbstractSet[str]]
 """The models of each access group, by the group's name and by its id."""
 
-
-class Denial(msgspec.Struct, frozen=True):
-    """Whose list does not have the model: `key`, `user`, `team` or `organization`."""
-
-    level: str
+Level = Literal["key", "user", "team", "organization"]
 
 
-def denial_of(principal: Principal, model: str, groups: AccessGroups) -> Denial | None:
-    """Return whose list refuses the model, None when all of them allow it."""
+def meant_model(principal: Principal, asked: str) -> str:
+    """Return the model group that a caller means by a name: its aliases come first."""
+    return principal.model_aliases.get(asked, asked)
+
+
+def denial_of(
+    principal: Principal, model: str, groups: AccessGroups, *, asked: str = "", is_teams_own: bool = False
+) -> Level | None:
+    """Return whose list refuses a model group, None when all of them allow it.
+
+    Where the caller asked for it by an alias, the key's list may name either; the team's list may name an alias of
+    the team, and neither the user's nor the organization's list knows aliases: who makes a key chooses its aliases,
+    and reaches no further with them. A team's own model needs no entry in the lists of its team and organization.
+    """
     lists = principal.models
-    levels = (("key", lists.key), ("user", lists.user), ("team", lists.team), ("organization", lists.organization))
-    for level, entries in levels:
-        if entries and not allows(entries, model, groups):
-            return Denial(level)
-    return None
+    if lists == _UNBOUNDED:
+        return None
+    if not (_allow(lists.key, model, groups) or (asked and _allow(lists.key, asked, groups))):
+        return "key"
+    if not _allow(lists.user, model, groups):
+        return "user"
+    if is_teams_own:
+        return None
+    if not (
+        _allow(lists.team, model, groups)
+        or (asked and principal.team_aliases.get(asked) == model and _allow(lists.team, asked, groups))
+    ):
+        return "team"
+    return None if _allow(lists.organization, model, groups) else "organization"
 
 
 def allows(entries: tuple[str, ...], model: str, groups: AccessGroups) -> bool:
@@ -42,9 +57,14 @@ def allows(entries: tuple[str, ...], model: str, groups: AccessGroups) -> bool:
     return model in entries or any(_matches(entry, model, groups) for entry in entries)
 
 
+def _allow(entries: tuple[str, ...], model: str, groups: AccessGroups) -> bool:
+    """An empty list does not bound."""
+    return not entries or allows(entries, model, groups)
+
+
 def _matches(entry: str, model: str, groups: AccessGroups) -> bool:
     if entry in _EVERY_MODEL or entry == _TEAM_MODELS:
         return True
-    if entry.endswith("*") and entry != _NO_MODELS:
+    if entry.endswith("*"):
         return model.startswith(entry[:-1])
     return model in groups.get(entry, ())

@@ -40,6 +40,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     models: ModelLists = ModelLists()
     model_aliases: dict[str, str] = {}
     """What this caller calls a model, and the model group that is meant; the key's go before the team's."""
+    team_aliases: dict[str, str] = {}
+    """Those of them that the team has."""
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
     allowed_routes: tuple[str, ...] = ()
@@ -83,7 +85,8 @@ def principal_of(found: Sequence[ControlObject]) -> Principal:
             team=member_models or team.models,
             organization=organization.models,
         ),
-        model_aliases={**team.model_aliases, **key.aliases},
+        model_aliases={**team.model_aliases, **key.aliases} if team.model_aliases else key.aliases,
+        team_aliases=team.model_aliases,
         tags=tuple(dict.fromkeys((*key.tags, *_tags_in(key.metadata), *team.tags, *_tags_in(team.metadata)))),
         metadata=key.metadata,
         allowed_routes=key.allowed_routes,

@@ -41,12 +41,13 @@ class MemberSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OrganizationSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an organization's row holds besides its columns. `models` empty means every model."""
+    """What an organization's row holds besides its columns; its limits are those of its budget, `budget_id`.
+
+    `models` empty means every model.
+    """
 
     models: tuple[str, ...] = ()
     access_group_ids: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
-    limits: Limits = Limits()
-    """Its own; those of the shared budget `budget_id` hold where it has none."""
     spend_adjustment_nano_usd: int = 0
     other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.

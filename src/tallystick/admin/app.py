@@ -8,12 +8,25 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from tallystick.admin.access_groups.routes import AccessGroupRoutes
+from tallystick.admin.access_groups.unified import UnifiedAccessGroupRoutes
 from tallystick.admin.answers import install_error_handlers
+from tallystick.admin.audit.routes import AuditRoutes
+from tallystick.admin.budgets.routes import BudgetRoutes
+from tallystick.admin.credentials.routes import CredentialRoutes
+from tallystick.admin.customers.routes import CustomerRoutes
 from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
 from tallystick.admin.keys.routes import key_router
 from tallystick.admin.ledger_routes import LedgerRoutes
+from tallystick.admin.models.reads import ModelReads
+from tallystick.admin.models.routes import ModelRoutes
+from tallystick.admin.organizations.member_routes import OrganizationMemberRoutes
+from tallystick.admin.organizations.routes import OrganizationRoutes
 from tallystick.admin.services import AdminServices
+from tallystick.admin.settings.routes import SettingRoutes
+from tallystick.admin.tags.routes import TagRoutes
+from tallystick.admin.teams.router import team_router
 from tallystick.admin.users.routes import user_router
 
 
@@ -29,9 +42,25 @@ def create_admin_app(services: AdminServices) -> FastAPI:
         strict_content_type=False,
     )
     app.state.services = services
-    app.include_router(LedgerRoutes(services).router())
     app.include_router(key_router(services))
+    app.include_router(team_router(services))
     app.include_router(user_router(services))
+    for routes in (
+        ModelRoutes(services),
+        ModelReads(services),
+        CredentialRoutes(services),
+        AccessGroupRoutes(services),
+        UnifiedAccessGroupRoutes(services),
+        SettingRoutes(services),
+        OrganizationRoutes(services),
+        OrganizationMemberRoutes(services),
+        BudgetRoutes(services),
+        CustomerRoutes(services),
+        TagRoutes(services),
+        AuditRoutes(services),
+        LedgerRoutes(services),
+    ):
+        app.include_router(routes.router())
     install_error_handlers(
         app, metrics=services.metrics, new_id=services.new_id, body_bytes_max=services.body_bytes_max
     )

@@ -49,6 +49,10 @@ ADMINS_AND_VIEWERS: Final = Rule(YES, YES, NO, NO, NO)
 # Keys: their owners, admins of their team, members with the permission.
 KEY_WRITERS: Final = Rule(YES, NO, NO, TARGET, NO)
 READERS: Final = Rule(YES, YES, TARGET, TARGET, TARGET)
-# Teams: proxy admins and the admins of the team's organization.
-TEAM_OWNERS: Final = Rule(YES, NO, TARGET, NO, NO)
+# Teams: proxy admins and the admins of the team's organization, of whom any user may be one.
+TEAM_OWNERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
 TEAM_WRITERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
+# Organizations: proxy admins, and the organization's own admins, whatever their role in the whole gateway is.
+ORGANIZATION_WRITERS: Final = Rule(YES, NO, TARGET, TARGET, NO)
+# Models: proxy admins; the handler refuses all others with 403.
+MODEL_WRITERS: Final = Rule(YES, TARGET, TARGET, TARGET, TARGET)

@@ -9,10 +9,11 @@ from starlette.requests import Request
 
 from tallystick.access.presented import presented_key
 from tallystick.access.principal import Principal
+from tallystick.access.route_access import RouteKind, require_route
 from tallystick.access.teams import MemberSpec
 from tallystick.access.users import Role
 from tallystick.admin.authorization import NO
-from tallystick.admin.routes import RULES
+from tallystick.admin.routes import READING_POSTS, RULES
 from tallystick.admin.services import AdminServices
 from tallystick.control.objects import Kind, ObjectRef, member_id, spec_as
 from tallystick.control.store import Author, ControlStore
@@ -57,7 +58,10 @@ class Caller:
 
 
 async def _caller(request: Request) -> Caller:
-    """Authenticate and apply the table. Raises AuthenticationFailed, RouteDenied, StoreUnavailable."""
+    """Authenticate, apply the table, and then what the key itself may use.
+
+    Raises AuthenticationFailed, RouteDenied, PermissionDenied, StoreUnavailable.
+    """
     services = cast("AdminServices", request.app.state.services)
     token = presented_key(dict(request.scope["headers"]), first=services.key_header)
     principal = await services.authenticator.authenticate(token)
@@ -68,6 +72,8 @@ async def _caller(request: Request) -> Caller:
             f"Only proxy admin can be used to call this route; your role is '{principal.role}', and it is not allowed "
             f"to call {request.method} {path}."
         )
+    kind = RouteKind.READ if request.method == "GET" or path in READING_POSTS else RouteKind.WRITE
+    require_route(principal, kind, request.scope["path"], path)
     author = Author(
         key_hash=principal.key_hash,
         user_id=principal.user_id,

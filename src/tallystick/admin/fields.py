@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Any, Final
 
 import msgspec
-from fastapi import Query
+from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 TEXT_LENGTH_MAX: Final = 256
@@ -74,3 +74,5 @@ Text = Annotated[str, Field(max_length=TEXT_LENGTH_MAX), AfterValidator(storable
 KeyOrHash = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(storable_text)]
 JSONObject = Annotated[dict[str, Any], AfterValidator(storable_object)]  # Any: the caller's own JSON.
 QueryText = Annotated[str | None, Query(max_length=512), AfterValidator(_given_text)]
+QueryID = Annotated[str, Query(min_length=1, max_length=TEXT_LENGTH_MAX), AfterValidator(storable_text)]
+PathID = Annotated[str, Path(min_length=1, max_length=TEXT_LENGTH_MAX), AfterValidator(storable_text)]

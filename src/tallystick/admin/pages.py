@@ -13,6 +13,9 @@ PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSize = Annotated[int, Query(ge=1, le=1_000)]
 SortOrder = Annotated[str | None, Query(pattern="^(asc|desc)$")]
 
+TOTAL_COUNT_HEADER: Final = "x-tallystick-total-count"
+"""On bare arrays: how many there are in all, of which one page is shown."""
+
 _SORT_FIELDS: Final[tuple[SortField, ...]] = ("created_at", "updated_at", "name", "object_id", "expires_at")
 
 

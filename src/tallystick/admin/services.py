@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tallystick.access.authenticator import Authenticator
+from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
 from tallystick.control.writer import ObjectWriter
 from tallystick.ledger.store import LedgerReader
@@ -20,6 +21,7 @@ class AdminServices:
     authenticator: Authenticator
     control: ControlStore
     writer: ObjectWriter
+    snapshots: SnapshotKeeper
     ledger_reader: LedgerReader
     clock: Clock
     metrics: Metrics

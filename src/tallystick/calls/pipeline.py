@@ -6,16 +6,17 @@ come between an answer and its event, neither a cancelled task nor a stopping se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import structlog
 
-from tallystick.calls.attribution import Attributor
+from tallystick.calls.attribution import Attribution, Attributor
 from tallystick.calls.call import NO_FAILURE, CallContext, Failure, RunningCall
 from tallystick.calls.metered_stream import MeteredStream, StreamLimits
+from tallystick.calls.model_choice import choose_model
 from tallystick.calls.settle import Settler
 from tallystick.control.deployment import Deployment, Snapshot
-from tallystick.errors import BadRequest, ModelNotAllowed, UpstreamError, UpstreamRefused
+from tallystick.errors import PermissionDenied, UpstreamError, UpstreamRefused
 from tallystick.providers.base import Answer, Provider
 from tallystick.routing.order import order_deployments
 from tallystick.wire.openai_answer import read_answer
@@ -48,34 +49,29 @@ class Pipeline:
         snapshot: Callable[[], Snapshot],
         providers: Mapping[str, Provider],
         attributor: Attributor,
+        blocked_customers: Container[str],
         settler: Settler,
         stream_limits: StreamLimits,
-        attempts_max: int,
         draw: Callable[[], float],
     ) -> None:
         self._snapshot = snapshot
         self._providers = providers
         self._attributor = attributor
+        self._blocked_customers = blocked_customers
         self._settler = settler
         self._stream_limits = stream_limits
-        self._attempts_max = attempts_max
         self._draw = draw
 
     async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
         """Answer one call. A stream settles itself when it is read to its end or abandoned.
 
-        Raises ModelNotAllowed, BadRequest for an unknown model, LedgerUnavailable, and the UpstreamError of the last
+        Raises PermissionDenied, BadRequest for an unknown model, LedgerUnavailable, and the UpstreamError of the last
         attempt; a dispatched call's event is in the journal by then.
         """
         deployments = self._route(context)
         call = RunningCall(
             context=context,
-            attribution=self._attributor.attribute(
-                context.request,
-                principal=context.principal,
-                headers=context.headers,
-                requester_ip=context.requester_ip,
-            ),
+            attribution=self._attribute(context),
             deployment=deployments[0],
             input_tokens_estimate=estimate_input_tokens(context.request),
         )
@@ -100,22 +96,25 @@ class Pipeline:
             return MeteredStream(call=call, answer=answer, settler=self._settler, limits=self._stream_limits)
         return await self._settle_plain(call, answer)
 
+    def _attribute(self, context: CallContext) -> Attribution:
+        """Say whom the call belongs to. Raises BadRequest, and PermissionDenied for a customer who is blocked."""
+        attribution = self._attributor.attribute(
+            context.request,
+            principal=context.principal,
+            headers=context.headers,
+            requester_ip=context.requester_ip,
+        )
+        if attribution.end_user_id in self._blocked_customers:
+            raise PermissionDenied(
+                f"Customer '{attribution.end_user_id}' is blocked. An admin can unblock it with /customer/unblock."
+            )
+        return attribution
+
     def _route(self, context: CallContext) -> Sequence[Deployment]:
-        """Return the deployments to try, in order."""
-        model = context.request.model
-        if not context.principal.may_call(model):
-            raise ModelNotAllowed(
-                f"The requested model '{model[:256]}' is not available for this API key, or the model name is invalid. "
-                "GET /v1/models lists the models that it may call.",
-                param="model",
-            )
-        deployments = self._snapshot().model_groups.get(model)
-        if not deployments:
-            raise BadRequest(
-                f"Invalid model name: there is no model '{model[:256]}'. GET /v1/models lists the models there are.",
-                param="model",
-            )
-        return order_deployments(deployments, attempts_max=self._attempts_max, draw=self._draw)
+        """Return the deployments to try, in order; of one snapshot, whatever admins write meanwhile."""
+        snapshot = self._snapshot()
+        deployments = choose_model(context.principal, context.request.model, snapshot)
+        return order_deployments(deployments, attempts_max=1 + snapshot.settings.num_retries, draw=self._draw)
 
     async def _dispatch(self, call: RunningCall, deployments: Sequence[Deployment]) -> Answer:
         """Try the deployments in order until one answers. Raises the last one's UpstreamError."""

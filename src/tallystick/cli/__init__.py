@@ -9,9 +9,9 @@ import typer
 from tallystick import __version__
 from tallystick.cli.config import config_app
 from tallystick.cli.doctor import doctor
-from tallystick.cli.keys import keys_app
 from tallystick.cli.migrate import migrate
 from tallystick.cli.options import ConfigOption, DatabaseOption, ends_well
+from tallystick.cli.secrets import secrets_app
 from tallystick.cli.serve import run_server
 from tallystick.cli.spend import spend
 from tallystick.cli.verify import verify
@@ -69,7 +69,7 @@ app.command()(migrate)
 app.command()(verify)
 app.command()(doctor)
 app.command()(spend)
-app.add_typer(keys_app, name="keys")
+app.add_typer(secrets_app, name="secrets")
 app.add_typer(config_app, name="config")
 
 

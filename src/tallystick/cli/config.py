@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tallystick.bootstrap import load_snapshot
+from tallystick.bootstrap import snapshot_builder
 from tallystick.cli.options import GOOD, PROBLEM, ConfigOption, DatabaseOption, JsonOption, ends_well
 from tallystick.cli.output import counted, log_errors_only, print_json, print_table, printable
 from tallystick.config.load import load_settings
 from tallystick.config.problems import Problem
 from tallystick.config.report import ConfigReport, config_report
+from tallystick.control.key_ring import KeyRing, new_secret_key
 from tallystick.errors import BadRequest, ConfigError
 from tallystick.runtime.clock import SystemClock
 
@@ -58,9 +59,15 @@ def full_report(
     report = config_report(config_file=config_file, overrides=overrides, environ=environ)
     if not report.is_good:
         return report
+    clock = SystemClock()
     try:
         settings = load_settings(config_file=config_file, overrides=overrides, environ=environ)
-        load_snapshot(settings, now=SystemClock().now(), environ={**settings.environment_variables, **environ})
+        snapshot_builder(
+            settings,
+            key_ring=KeyRing((new_secret_key(clock.now()),)),  # The file holds nothing that is sealed.
+            environ={**settings.environment_variables, **environ},
+            clock=clock,
+        ).check()
     except ConfigError as error:
         problem = Problem(reason=error.reason, file=error.file, key_path=error.key_path)
         return replace(report, errors=(problem,))

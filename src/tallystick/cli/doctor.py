@@ -13,7 +13,7 @@ from tallystick.cli.checks.check import Check, guarded
 from tallystick.cli.checks.database import check_database
 from tallystick.cli.checks.journal import check_journal
 from tallystick.cli.checks.machine import check_clock, check_disks, check_port, check_sqlite_library
-from tallystick.cli.checks.settings import check_configuration, check_master_key
+from tallystick.cli.checks.settings import check_configuration, check_master_key, check_secret_keys
 from tallystick.cli.config import full_report
 from tallystick.cli.options import GOOD, PROBLEM, ConfigOption, DatabaseOption, JsonOption, ends_well, settings_of
 from tallystick.cli.output import log_errors_only, print_json, print_table, printable, working
@@ -49,6 +49,7 @@ def _examine(config: Path | None, database_url: str | None) -> Iterator[Check]:
     except ConfigError:
         return  # It has been told above; without settings nobody knows where to look.
     yield from guarded("master key", lambda: check_master_key(settings))
+    yield from guarded("secret keys", lambda: check_secret_keys(settings))
     yield from guarded("disk", lambda: check_disks(settings))
     yield from guarded("journal", lambda: check_journal(settings))
     yield from guarded("database", lambda: check_database(settings, clock))

@@ -23,9 +23,11 @@ from rich.console import Console
 from tallystick import __version__
 from tallystick.access.master_key import MasterKey, load_master_key
 from tallystick.access.presented import presented_key
+from tallystick.access.route_access import RouteKind, require_route
+from tallystick.access.users import Role
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
-from tallystick.bootstrap import Services, load_snapshot, open_store
+from tallystick.bootstrap import Services, open_key_ring, open_store, snapshot_builder
 from tallystick.calls.pipeline import Pipeline
 from tallystick.config.demo import with_demo_group
 from tallystick.config.load import export_environment, load_settings
@@ -63,9 +65,10 @@ def run_server(*, config_file: Path | None, overrides: Mapping[str, object], wor
         return uvloop.run(_serve(settings, listener, parent=parent, on_ready=lambda: None))
     for warning in settings.warnings:
         log.warning("setting_not_in_force", setting=warning)
-    load_snapshot(
-        settings, now=SystemClock().now(), environ=os.environ
-    )  # What is wrong with the model list is said before anything starts.
+    # What is wrong with the model list or the keys is said before anything starts.
+    clock = SystemClock()
+    key_ring = open_key_ring(settings, now=clock.now())
+    snapshot_builder(settings, key_ring=key_ring, environ=os.environ, clock=clock).check()
     listener = _listen(settings)
     master_key = load_master_key(settings.master_key, home=settings.home)
     announce = _announcement(settings, listener, master_key)
@@ -86,8 +89,9 @@ async def _serve(
     services = Services(
         settings,
         store=store,
-        load_snapshot=lambda now: load_snapshot(settings, now=now, environ=os.environ),
+        key_ring=open_key_ring(settings, now=clock.now()),
         master_key_hash=load_master_key(settings.master_key, home=settings.home).key_hash,
+        environ=os.environ,
         clock=clock,
         metrics=metrics,
     )
@@ -96,7 +100,6 @@ async def _serve(
     gc.set_threshold(20_000, 20, 20)
     try:
         gateway = build_gateway(services, await services.start())
-        await services.database_connected()
         server = _Server(_server_config(settings, gateway), on_ready=on_ready)
         _stop_on_signals(server, gateway)
         watch = asyncio.create_task(_watch_parent(parent, server, gateway)) if parent is not None else None
@@ -118,18 +121,21 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
 
     async def authorize_admin(headers: Mapping[bytes, bytes]) -> None:
         principal = await services.authenticator.authenticate(presented_key(headers, first=key_header))
-        if not principal.is_admin:
+        require_route(principal, RouteKind.READ, "/health")
+        if principal.role not in {Role.PROXY_ADMIN, Role.PROXY_ADMIN_VIEWER}:
             raise PermissionDenied("Only an admin's key may see this; /health/readiness needs none.")
 
     return Gateway(
         pipeline=pipeline,
         authenticator=services.authenticator,
-        model_names=services.model_groups,
+        snapshot=services.snapshot,
         health=HealthPages(services, authorize_admin=authorize_admin),
         fallback=create_admin_app(
             AdminServices(
                 authenticator=services.authenticator,
-                key_store=services.store.keys,
+                control=services.store.control,
+                writer=services.writer,
+                snapshots=services.snapshots,
                 ledger_reader=services.store.reader,
                 clock=services.clock,
                 metrics=services.metrics,

@@ -14,6 +14,7 @@ from tallystick.bootstrap import Store
 from tallystick.cli.database import use_store
 from tallystick.cli.options import ConfigOption, DatabaseOption, JsonOption, ends_well, settings_of
 from tallystick.cli.output import print_json, print_table, usd_column, usd_text, working
+from tallystick.control.objects import Kind, ObjectRef
 from tallystick.errors import BadRequest
 from tallystick.ledger.batch import COUNTERS
 from tallystick.ledger.store import GroupBy, LedgerReader, SumRow
@@ -163,8 +164,8 @@ async def _whole(reader: LedgerReader, period: Period | None) -> SumRow:
 async def _alias_of(store: Store, key_hash: str) -> str:
     if key_hash == MASTER_KEY_HASH:
         return MASTER_KEY_ALIAS
-    key = await store.keys.find(key_hash) if key_hash else None
-    return key.key_alias if key else ""
+    key = await store.control.find(ObjectRef(Kind.KEY, key_hash)) if key_hash else None
+    return key.name if key else ""
 
 
 def _name_of(row: SumRow) -> str:

@@ -18,7 +18,15 @@ SECTIONS = _names("""
     callback_settings assistant_settings finetune_settings files_settings
 """)
 SUPPORTED_SECTIONS = frozenset(
-    {"model_list", "litellm_settings", "general_settings", "router_settings", "environment_variables", "include"}
+    {
+        "model_list",
+        "litellm_settings",
+        "general_settings",
+        "router_settings",
+        "environment_variables",
+        "credential_list",
+        "include",
+    }
 )
 
 GENERAL_SETTINGS = _names("""
@@ -87,7 +95,7 @@ NOT_YET_IN_FORCE = frozenset({"rpm", "tpm"})
 
 ENVIRONMENT = _names("""
     DIRECT_URL DATABASE_URL_READ_REPLICA IAM_TOKEN_DB_AUTH AZURE_POSTGRESQL_AUTH LITELLM_SALT_KEY
-    STORE_MODEL_IN_DB STORE_PROMPTS_IN_SPEND_LOGS REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD REDIS_SSL
+    STORE_PROMPTS_IN_SPEND_LOGS REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD REDIS_SSL
     REDIS_CLUSTER_NODES REDIS_SENTINEL_NODES REDIS_SOCKET_TIMEOUT PROXY_BATCH_WRITE_AT
     PROXY_BUDGET_RESCHEDULER_MIN_TIME PROXY_BUDGET_RESCHEDULER_MAX_TIME PROXY_CONFIG_RELOAD_INTERVAL_SECONDS
     SPEND_LOGS_URL SPEND_ROLLUP_LOCK_TIMEOUT_MS MAX_STRING_LENGTH_PROMPT_IN_DB MAX_SPENDLOG_ROWS_TO_QUERY

@@ -48,6 +48,9 @@ def load_settings(*, config_file: Path | None, overrides: Mapping[str, object], 
     values |= {
         "config_file": file,
         "model_list": document.content.get("model_list") or (),
+        "credential_list": document.content.get("credential_list") or (),
+        "file_values": gathered.file_values(),
+        "owned": gathered.owned(),
         "environment_variables": variables,
         "warnings": tuple(warnings),
     }
@@ -114,6 +117,30 @@ class _Gathered:
         if weakness and not _is_true(demo):
             self._report(("master_key",), weakness)
 
+    def file_values(self) -> dict[str, Any]:  # Any: whatever the file holds.
+        """Return what the file's sections hold, by the whole name."""
+        sections = {section: self._document.content.get(section) for section in _SECTIONS}
+        return {
+            f"{section}.{name}": value
+            for section, content in sections.items()
+            if isinstance(content, dict)
+            for name, value in content.items()
+            if value is not None
+        }
+
+    def owned(self) -> dict[str, str]:
+        """Return where each setting was given, by the whole name of each place of it in the file."""
+        given = {
+            place.name: f"{origin.file or 'the command line'}: {origin.key_path}"
+            for entry in SETTINGS
+            if (origin := self._origins.get(entry.field_path)) is not None
+            for place in entry.file_places
+        }
+        for name in self.file_values():
+            section, _, key = name.partition(".")
+            given.setdefault(name, f"{self._document.file_of((section, key))}: {name}")
+        return given
+
     def check_secret_keys(self) -> None:
         """Refuse keys that are malformed; nothing of them is shown."""
         keys = self.values.get("secret_keys")
@@ -142,9 +169,10 @@ class _Gathered:
                 self._problems.append(
                     Problem(reason="must be a mapping", file=self._document.file_of((section,)), key_path=section)
                 )
-        if not isinstance(self._document.content.get("model_list") or [], list):
-            # Settings reports it; a mapping would be reported by key.
-            self._document.content["model_list"] = "not a list"
+        for name in ("model_list", "credential_list"):
+            if not isinstance(self._document.content.get(name) or [], list):
+                # Settings reports it; a mapping would be reported by key.
+                self._document.content[name] = "not a list"
 
     def _take_from_environment(self, entry: SettingEntry, environ: Mapping[str, str]) -> bool:
         for place in entry.environment_places:

@@ -74,6 +74,8 @@ class LitellmParams(_PricedRecord):
     extra_headers: Mapping[str, str] = Field(default={}, repr=False)
     mock_response: str | None = None
     base_model: str | None = None
+    litellm_credential_name: str | None = None
+    """A credential whose values hold where this deployment has none of its own."""
 
 
 class ModelInfo(_PricedRecord):
@@ -85,6 +87,20 @@ class ModelInfo(_PricedRecord):
     max_tokens: int | None = None
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None
+    access_groups: tuple[str, ...] = ()
+    """Names under which lists of models may allow it."""
+    team_id: str | None = None
+    """The only team that may see and call it."""
+    team_public_model_name: str | None = None
+    """What that team calls it, when not by its model group's name."""
+
+
+class CredentialEntry(Frozen):
+    """An entry of `credential_list`: parameters that deployments name by `litellm_credential_name`."""
+
+    credential_name: Annotated[str, Field(min_length=1)]
+    credential_values: Mapping[str, Any] = Field(default={}, repr=False)  # Any: parameters of any provider.
+    credential_info: Mapping[str, Any] = {}  # Any: free-form facts.
 
 
 class ModelEntry(Frozen):

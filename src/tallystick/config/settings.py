@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
-from tallystick.config.model_list import LitellmParams, ModelEntry, ModelInfo
+from tallystick.config.control_settings import ControlSettings
+from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
 from tallystick.config.record import Frozen
 from tallystick.config.storage_settings import CommitterSettings, DatabaseSettings, JournalSettings
@@ -22,7 +23,9 @@ from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, 
 __all__ = [
     "AttributionSettings",
     "CommitterSettings",
+    "ControlSettings",
     "CostSettings",
+    "CredentialEntry",
     "DatabaseSettings",
     "JournalSettings",
     "LitellmParams",
@@ -131,6 +134,7 @@ class Settings(Frozen):
     stream: StreamSettings = StreamSettings()
     attribution: AttributionSettings = AttributionSettings()
     costs: CostSettings = CostSettings()
+    control: ControlSettings = ControlSettings()
     log_level: Annotated[
         LogLevel,
         Given(
@@ -152,7 +156,12 @@ class Settings(Frozen):
     config_file: Path | None = None
     """The file that was read."""
     model_list: tuple[ModelEntry, ...] = ()
+    credential_list: tuple[CredentialEntry, ...] = ()
     environment_variables: Mapping[str, str] = Field(default={}, repr=False)
     """Of the file; `load.export_environment` sets them."""
+    file_values: Mapping[str, Any] = Field(default={}, repr=False)  # Any: whatever the file holds.
+    """What the file's sections hold, by the whole name, as in `litellm_settings.cost_margin_config`."""
+    owned: Mapping[str, str] = {}
+    """Where each setting that is given was given, by the whole name of each of its places in the file."""
     warnings: tuple[str, ...] = ()
     """What was found and is not in force."""

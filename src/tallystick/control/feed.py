@@ -68,6 +68,11 @@ class ChangeFeed:
         """The newest revision in force; None until the feed was first read."""
         return self._revision
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the last read failed."""
+        return self._is_away
+
     async def start(self) -> None:
         await self._loop.start()
 

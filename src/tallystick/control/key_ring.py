@@ -58,6 +58,20 @@ def load_key_ring(given: str | None, *, home: Path, may_keep: bool, now: datetim
     return kept_key_ring(home, now=now)
 
 
+def find_key_ring(given: str | None, *, home: Path) -> KeyRing:
+    """Return the ring that was given, else the one kept in the home directory. Makes none: raises ConfigError."""
+    if given is not None:
+        return given_key_ring(given)
+    path = home / FILE_NAME
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        reason = f"not set, and there is no {path}; `tallystick secrets new-key` makes a key"
+        raise ConfigError(reason, key_path="secret_keys") from None
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}", key_path="home") from error
+
+
 def given_key_ring(text: str) -> KeyRing:
     """Return the ring that the setting `secret_keys` holds. Raises ConfigError that shows nothing of the keys."""
     try:

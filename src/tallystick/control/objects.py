@@ -85,6 +85,9 @@ def spec_as(of: type[SpecT], spec: dict[str, Any]) -> SpecT:  # Any: as above.
 
 
 def spec_from(typed: msgspec.Struct) -> dict[str, Any]:  # Any: as above.
-    """Return the JSON object of a typed spec. Fields at their defaults are omitted where the type says so."""
-    spec: dict[str, Any] = msgspec.to_builtins(typed)  # Any: as above.
+    """Return the JSON object of a typed spec, just as a database returns it: tuples are lists.
+
+    Fields at their defaults are omitted where the type says so.
+    """
+    spec: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(typed))  # Any: as above.
     return spec

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from tallystick.control.cipher import Cipher, key_id_of, seems_sealed
 from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import Kind
@@ -23,6 +25,16 @@ from tallystick.control.secret_fields import (
 from tallystick.errors import BadRequest, SecretUnreadable
 
 Spec = dict[str, Any]  # Any: JSON.
+
+
+class SecretValue(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a secret is and which key it needs; never what it is."""
+
+    place: str
+    key_id: str | None
+    """None: it stands there as it is."""
+    problem: str | None = None
+    """Why it can't be opened."""
 
 
 class Sealer:
@@ -45,7 +57,7 @@ class Sealer:
             place = place_of(kind, object_id, path)
             kept = former.text(path)
             if seems_sealed(text):
-                if text != kept and not self._opens(text, place):
+                if text != kept and self._problem(text, place) is not None:
                     raise BadRequest(
                         f"'{field_name(path)}' must not begin as sealed secrets do: give the secret itself, or leave "
                         "the field out to keep it.",
@@ -88,16 +100,32 @@ class Sealer:
 
         return replace_texts(spec, resealed)
 
+    def values(self, kind: Kind, object_id: str, spec: Mapping[str, Any]) -> tuple[SecretValue, ...]:  # Any: JSON.
+        """Return every secret of a spec. Each is opened, to see whether it can be."""
+        found: list[SecretValue] = []
+
+        def note(path: Path, text: str) -> str:
+            place = place_of(kind, object_id, path)
+            if seems_sealed(text):
+                found.append(SecretValue(place=place, key_id=key_id_of(text), problem=self._problem(text, place)))
+            elif secret_here(kind, object_id, path, text):
+                found.append(SecretValue(place=place, key_id=None))
+            return text
+
+        replace_texts(spec, note)
+        return tuple(found)
+
     def rebind(self, kind: Kind, spec: Mapping[str, Any], *, old_id: str, new_id: str) -> Spec:
         """Return the spec of an object that takes another id, sealed for it. Raises SecretUnreadable."""
         return self.seal(kind, new_id, self.open(kind, old_id, spec))
 
-    def _opens(self, sealed: str, place: str) -> bool:
+    def _problem(self, sealed: str, place: str) -> str | None:
+        """Say why a sealed value can't be opened; None when it can."""
         try:
             self._cipher.open(sealed, place=place)
-        except SecretUnreadable:
-            return False
-        return True
+        except SecretUnreadable as error:
+            return error.reason
+        return None
 
     def _holds(self, sealed: str, text: str, place: str) -> bool:
         try:

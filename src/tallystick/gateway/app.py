@@ -12,9 +12,12 @@ import structlog
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.presented import presented_key
 from tallystick.access.principal import Principal
+from tallystick.access.route_access import RouteKind, require_route
 from tallystick.calls.call import CallContext
 from tallystick.calls.metered_stream import MeteredStream
+from tallystick.calls.model_choice import callable_models
 from tallystick.calls.pipeline import Pipeline
+from tallystick.control.deployment import Snapshot
 from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError
 from tallystick.gateway.health import HealthPages
 from tallystick.gateway.http import (
@@ -51,6 +54,7 @@ _ENGINE_PATH = re.compile(
     r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+?)/(?P<endpoint>chat/completions|completions|embeddings)"
 )
 _MODEL_PATH = re.compile(r"(?:/v1)?/models/(?P<model>.+)")
+_MODEL_LIST_PATHS = ("/v1/models", "/models")
 _CALL_ID, _EVENT_ID = b"x-litellm-call-id", b"x-tallystick-event-id"
 
 
@@ -70,7 +74,7 @@ class Gateway:
         *,
         pipeline: Pipeline,
         authenticator: Authenticator,
-        model_names: Callable[[], Mapping[str, object]],
+        snapshot: Callable[[], Snapshot],
         health: HealthPages,
         fallback: ASGIApp,
         clock: Clock,
@@ -79,7 +83,7 @@ class Gateway:
     ) -> None:
         self._pipeline = pipeline
         self._authenticator = authenticator
-        self._model_names = model_names
+        self._snapshot = snapshot
         self._health = health
         self._fallback = fallback
         self._clock = clock
@@ -101,7 +105,7 @@ class Gateway:
             await self._serve(
                 scope, receive, send, endpoint=_ENDPOINTS["/" + engine["endpoint"]], model=engine["model"]
             )
-        elif path in ("/v1/models", "/models") or (path.startswith(("/v1/models/", "/models/"))):
+        elif path in _MODEL_LIST_PATHS or (path.startswith(("/v1/models/", "/models/"))):
             await self._serve(scope, receive, send, endpoint=None, model=None)
         elif (page := self._health.page(path)) is not None:
             await page(scope, receive, send)
@@ -120,6 +124,7 @@ class Gateway:
         try:
             headers = dict(scope["headers"])
             principal = await self._authenticate(headers)
+            _require_route(principal, scope["path"], endpoint)
             if endpoint is None:
                 await self._show_models(scope, started, principal, ids)
                 return
@@ -164,7 +169,7 @@ class Gateway:
         return await self._authenticator.authenticate(token)
 
     async def _show_models(self, scope: Scope, send: Send, principal: Principal, ids: HeaderList) -> None:
-        names = [name for name in self._model_names() if principal.may_call(name)]
+        names = list(callable_models(principal, self._snapshot()))
         asked = _MODEL_PATH.fullmatch(scope["path"])
         if asked is None:
             await send_answer(send, 200, render_model_list(names, created=self._started_at), ids)
@@ -182,6 +187,14 @@ class Gateway:
         status, body, extra = render(error)
         more = [(name.encode(), header_value(value)) for name, value in extra.items()]
         await send_answer(started, status, body, [*ids, *more])
+
+
+def _require_route(principal: Principal, path: str, endpoint: Endpoint | None) -> None:
+    """Raise PermissionDenied when the key may not use this route, by whichever of its spellings it names it."""
+    if endpoint is None:
+        require_route(principal, RouteKind.MODEL_LIST, path, *_MODEL_LIST_PATHS)
+    else:
+        require_route(principal, RouteKind.CALL, path, "/" + endpoint, "/v1/" + endpoint)
 
 
 class _StartNote:

@@ -111,6 +111,12 @@ def next_change(provider: str, model: str, *, now: datetime, api_base: str = "")
     return min((moment for moment in _moments(found[1].prices, now) if moment > now), default=None)
 
 
+def context_tokens(provider: str, model: str, *, api_base: str = "") -> int | None:
+    """Return the most tokens of input that a model takes; None when the list does not say."""
+    found = _find(provider, model, api_base)
+    return None if found is None else found[1].context_window
+
+
 def _find(provider: str, model: str, api_base: str) -> tuple[Provider, ModelInfo] | None:
     listed_by, name = _listed_provider(provider, model, api_base)
     if listed_by is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -146,7 +147,7 @@ def build_target(
         raise InvalidTarget(
             "api_key", f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
         )
-    base = _base_of(provider, own_base or family.api_base)
+    base, login = _without_login(_base_of(provider, own_base or family.api_base))
     path_style, query = "openai", ""
     if provider == "azure" and not base.endswith("/openai/v1"):
         path_style = "azure"
@@ -158,7 +159,7 @@ def build_target(
         provider=provider,
         model=model,
         api_base=base,
-        headers=_headers(provider, key, organization, extra_headers or {}),
+        headers={**login, **_headers(provider, key, organization, extra_headers or {})},
         query=query,
         path_style=path_style,
         options=options,
@@ -188,6 +189,16 @@ def _base_of(provider: str, api_base: str) -> str:
     if provider == "ollama" and not parts.path.strip("/"):
         base += "/v1"  # Ollama's own API is at the root; its OpenAI dialect is below /v1.
     return base
+
+
+def _without_login(base: str) -> tuple[str, Mapping[str, str]]:
+    """Take the login out of an address, which is shown and recorded; return it as the header that it means."""
+    parts = urlsplit(base)
+    if "@" not in parts.netloc:
+        return base, {}
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    return urlunsplit(bare), {"authorization": f"Basic {b64encode(login.encode()).decode()}"}
 
 
 def _headers(provider: str, key: str, organization: str | None, extra_headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,8 +1,9 @@
-"""Control objects in plain Python, for tests: the promises of `ControlStore`, and failures on demand."""
+"""Control objects in plain Python, for tests: the promises of `ControlStore` and `SpecStore`, failures on demand."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -10,6 +11,7 @@ from itertools import islice
 import msgspec
 
 from tallystick.control.objects import NAMED_ONCE, ControlObject, Kind, ObjectRef, member_id
+from tallystick.control.rotation import StoredSpec
 from tallystick.control.store import (
     AuditFilter,
     AuditPage,
@@ -30,7 +32,7 @@ from tallystick.testing.clock import FakeClock
 
 
 class MemoryControlStore:
-    """`ControlStore`, forgotten at the end."""
+    """`ControlStore` and `SpecStore`, forgotten at the end."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self.away = False
@@ -38,7 +40,7 @@ class MemoryControlStore:
         self._clock = clock or FakeClock()
         self._living: dict[ObjectRef, ControlObject] = {}
         self._ages: dict[ObjectRef, int] = {}
-        self._deleted: list[ControlObject] = []
+        self._deleted: list[tuple[int, ControlObject]] = []
         self._feed: list[FeedEntry] = []
         self._audit: list[AuditRow] = []
         self._changed = asyncio.Event()
@@ -83,10 +85,10 @@ class MemoryControlStore:
         limit: int = 100,
     ) -> ObjectPage:
         await self._begin()
-        held = self._deleted if where.deleted else list(self._living.values())
-        found = [held_object for held_object in held if _matches(held_object, where)]
-        found.sort(key=lambda each: self._ages.get(each.ref, 0), reverse=descending)
-        found.sort(key=_sort_key(sort_by), reverse=descending)
+        living = [(self._ages[ref], held) for ref, held in self._living.items()]
+        aged = [(age, held) for age, held in (self._deleted if where.deleted else living) if _matches(held, where)]
+        aged.sort(key=lambda each: each[0], reverse=descending)
+        found = sorted((held for _, held in aged), key=_sort_key(sort_by), reverse=descending)
         return ObjectPage(objects=tuple(found[offset : offset + limit]), total_count=len(found))
 
     async def load(self, kinds: Sequence[Kind]) -> Loaded:
@@ -110,24 +112,24 @@ class MemoryControlStore:
         for ref in requires:
             if ref not in living:
                 raise ChangedMeanwhile(f"The {ref.kind} '{ref.object_id}' does not exist any more.")
-        deleted: list[ControlObject] = []
-        for change in sorted(changes, key=lambda each: each.ref):
+        deleted: list[tuple[int, ControlObject]] = []
+        ordered = sorted(changes, key=lambda each: each.ref)
+        for change in ordered:
             revision += 1
             self._require_as_before(living, change)
             if change.after is None:
                 gone = living.pop(change.ref)
                 by = author.user_id or author.key_hash
-                deleted.append(msgspec.structs.replace(gone, deleted_at=now, deleted_by=by, revision=revision))
+                gone = msgspec.structs.replace(gone, deleted_at=now, deleted_by=by, revision=revision)
+                deleted.append((self._ages[change.ref], gone))
             else:
                 living[change.ref] = msgspec.structs.replace(change.after, revision=revision)
-        for change in changes:
-            if change.after is not None:
-                _require_free_name(living, change.after)
+        _require_different_names(living)
         for condition in none_left:
             if any(_violates(held, condition) for held in living.values()):
                 raise ChangedMeanwhile(f"A {condition.kind} was added at the same time. Try again.")
         self._living, self._deleted = living, [*self._deleted, *deleted]
-        for change in sorted(changes, key=lambda each: each.ref):
+        for change in ordered:
             self._note(change, author=author, now=now)
         return len(self._feed)
 
@@ -152,6 +154,30 @@ class MemoryControlStore:
         found = [row for row in reversed(self._audit) if _matches_audit(row, where)]
         return AuditPage(rows=tuple(found[offset : offset + limit]), total_count=len(found))
 
+    async def specs_after(self, object_no: int, *, limit: int) -> tuple[StoredSpec, ...]:
+        await self._begin()
+        rows = [(self._ages[ref], held) for ref, held in self._living.items()]
+        rows.extend(self._deleted)
+        above = sorted(((number, held) for number, held in rows if number > object_no), key=lambda row: row[0])
+        return tuple(
+            StoredSpec(object_no=number, ref=held.ref, revision=held.revision, spec=held.spec)
+            for number, held in above[:limit]
+        )
+
+    async def replace_specs(self, specs: Sequence[StoredSpec]) -> frozenset[int]:
+        await self._begin()
+        replaced: set[int] = set()
+        for new in specs:
+            held = self._living.get(new.ref)
+            if held is not None and (self._ages[new.ref], held.revision) == (new.object_no, new.revision):
+                self._living[new.ref] = msgspec.structs.replace(held, spec=new.spec)
+                replaced.add(new.object_no)
+            for place, (number, gone) in enumerate(self._deleted):
+                if (number, gone.revision) == (new.object_no, new.revision):
+                    self._deleted[place] = (number, msgspec.structs.replace(gone, spec=new.spec))
+                    replaced.add(new.object_no)
+        return frozenset(replaced)
+
     async def _begin(self) -> None:
         await asyncio.sleep(0)  # As with a database, others run before the answer is there.
         if self.away:
@@ -160,7 +186,7 @@ class MemoryControlStore:
     def _require_as_before(self, living: dict[ObjectRef, ControlObject], change: Change) -> None:
         held = living.get(change.ref)
         if change.before is None:
-            was_key = change.ref.kind == Kind.KEY and any(gone.ref == change.ref for gone in self._deleted)
+            was_key = change.ref.kind == Kind.KEY and any(gone.ref == change.ref for _, gone in self._deleted)
             if held is not None or was_key:
                 raise AlreadyExists(f"The {change.ref.kind} '{change.ref.object_id}' exists already.")
         elif held is None or held.revision != change.before.revision:
@@ -184,13 +210,11 @@ class MemoryControlStore:
         self._changed.set()
 
 
-def _require_free_name(living: dict[ObjectRef, ControlObject], wanted: ControlObject) -> None:
-    if wanted.kind not in NAMED_ONCE or not wanted.name:
-        return
-    if any(
-        h.kind == wanted.kind and h.name == wanted.name and h.object_id != wanted.object_id for h in living.values()
-    ):
-        raise AlreadyExists(f"A {wanted.kind} with the name '{wanted.name}' exists already.")
+def _require_different_names(living: dict[ObjectRef, ControlObject]) -> None:
+    names = Counter((held.kind, held.name) for held in living.values() if held.kind in NAMED_ONCE and held.name)
+    for (kind, name), count in names.items():
+        if count > 1:
+            raise AlreadyExists(f"A {kind} with the name '{name}' exists already.")
 
 
 def _violates(held: ControlObject, condition: NoneLeft) -> bool:

@@ -6,11 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
-import msgspec
-
-from tallystick.access.keys import VirtualKey
-from tallystick.access.store import KeyChange, KeyFilter, KeyPage
-from tallystick.errors import BadRequest, Conflict, RowRefused, StoreUnavailable
+from tallystick.errors import BadRequest, RowRefused, StoreUnavailable
 from tallystick.ledger.batch import COUNTERS, Batch, Counters
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import Audit, CommittedEvent, EntityRef, EventFilter, EventPage, GroupBy, SumRow
@@ -33,7 +29,7 @@ _GROUPS: dict[GroupBy, int] = {
 
 
 class MemoryStore:
-    """`LedgerStore`, `LedgerReader`, `LedgerAuditor` and `KeyStore`, forgotten at the end.
+    """`LedgerStore`, `LedgerReader` and `LedgerAuditor`, forgotten at the end.
 
     Faults apply in the order in which they are asked for here: away, failing, refusing, losing the reply.
     """
@@ -48,9 +44,6 @@ class MemoryStore:
         self._failures: list[Exception] = []
         self._lost_replies = 0
         self._refused: Callable[[SpendEvent], bool] | None = None
-        self._keys: dict[str, VirtualKey] = {}
-        self._deleted: set[str] = set()
-        self._feed: list[KeyChange] = []
 
     def fail_next(self, times: int = 1, error: Exception | None = None) -> None:
         """Let the next calls of any method raise `error` (StoreUnavailable) and do nothing."""
@@ -137,60 +130,6 @@ class MemoryStore:
         await self._begin("repair")
         return self.books.repair()
 
-    # KeyStore
-
-    async def find(self, key_hash: str) -> VirtualKey | None:
-        await self._begin("find")
-        return self._live().get(key_hash)
-
-    async def find_by_alias(self, key_alias: str) -> VirtualKey | None:
-        await self._begin("find_by_alias")
-        return next((key for key in self._live().values() if key_alias and key.key_alias == key_alias), None)
-
-    async def insert(self, key: VirtualKey) -> None:
-        await self._begin("insert")
-        aliases = {held.key_alias for held in self._live().values() if held.key_alias}
-        if key.key_hash in self._keys or key.key_alias in aliases:
-            raise Conflict(f"A key with this value or with the alias {key.key_alias!r} exists already.")
-        self._keys[key.key_hash] = key
-        self._append_change(key.key_hash)
-
-    async def set_blocked(self, key_hash: str, blocked: bool) -> VirtualKey | None:
-        await self._begin("set_blocked")
-        key = self._live().get(key_hash)
-        if key is None:
-            return None
-        self._keys[key_hash] = msgspec.structs.replace(key, blocked=blocked, updated_at=self._clock.now())
-        self._append_change(key_hash)
-        return self._keys[key_hash]
-
-    async def delete(self, key_hashes: tuple[str, ...]) -> tuple[str, ...]:
-        await self._begin("delete")
-        hashes = tuple(dict.fromkeys(key_hashes))
-        if not all(key_hash in self._live() for key_hash in hashes):
-            return ()
-        for key_hash in hashes:
-            self._deleted.add(key_hash)
-            self._append_change(key_hash)
-        return hashes
-
-    async def list_keys(self, where: KeyFilter, *, offset: int, limit: int) -> KeyPage:
-        await self._begin("list_keys")
-        wanted = {name: value for name, value in msgspec.structs.asdict(where).items() if value is not None}
-        found = [
-            key for key in self._live().values() if all(getattr(key, name) == value for name, value in wanted.items())
-        ]
-        found.sort(key=lambda key: (key.created_at, key.key_hash), reverse=True)
-        return KeyPage(keys=tuple(found[offset : offset + limit]), total_count=len(found))
-
-    async def revision(self) -> int:
-        await self._begin("revision")
-        return len(self._feed)
-
-    async def changes_after(self, revision: int, *, limit: int) -> tuple[KeyChange, ...]:
-        await self._begin("changes_after")
-        return tuple(change for change in self._feed if change.revision > revision)[:limit]
-
     async def _begin(self, name: str) -> None:
         self.calls.append(name)
         await asyncio.sleep(0)  # As with a database, others run before the answer is there.
@@ -198,12 +137,6 @@ class MemoryStore:
             raise StoreUnavailable("The store was told to be away.")
         if self._failures:
             raise self._failures.pop(0)
-
-    def _live(self) -> dict[str, VirtualKey]:
-        return {key_hash: key for key_hash, key in self._keys.items() if key_hash not in self._deleted}
-
-    def _append_change(self, key_hash: str) -> None:
-        self._feed.append(KeyChange(revision=len(self._feed) + 1, key_hash=key_hash))
 
 
 def _place(cursor: str) -> tuple[int, int]:

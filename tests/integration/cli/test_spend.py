@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ledger_kit import make_event
-from tallystick.access.keys import VirtualKey
 from tallystick.access.principal import MASTER_KEY_HASH
+from tallystick.control.objects import ControlObject, Kind
+from tallystick.control.store import Author, Change
 from tallystick.ledger.batch import batch_of
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -27,8 +28,9 @@ def spent(cli):
         make_event(started_at=NOON + timedelta(days=2), cost_nano_usd=30, status="failure", endpoint="/v1/embeddings"),
     ]  # fmt: skip
     cli.seed(batch_of("p", 1, events))
-    key = VirtualKey(key_hash="a" * 64, key_name="sk-...abcd", key_alias="search", created_at=NOON, updated_at=NOON)
-    cli.with_store(lambda store: store.keys.insert(key))
+    key = ControlObject(kind=Kind.KEY, object_id="a" * 64, name="search", created_at=NOON, updated_at=NOON)
+    made, author = Change(action="created", before=None, after=key), Author(key_hash="the-test")
+    cli.with_store(lambda store: store.control.apply([made], author=author, now=NOON))
     return cli
 
 

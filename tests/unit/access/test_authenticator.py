@@ -5,99 +5,43 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from gated_store import NOW, GatedControlStore, held, team_member
 from tallystick.access.authenticator import Authenticator
-from tallystick.access.key_feed import KeyFeed
-from tallystick.access.keys import VirtualKey, hash_key
+from tallystick.access.keys import hash_key
 from tallystick.access.principal import MASTER_KEY_HASH
-from tallystick.access.store import KeyChange
+from tallystick.control.feed import ChangeFeed
+from tallystick.control.objects import Kind, ObjectRef
 from tallystick.errors import AuthenticationFailed, StoreUnavailable
 from tallystick.runtime.telemetry import Metrics
+from tallystick.testing import FakeClock
 
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
 MASTER = "sk-the-master-key-of-this-test"
 KEY = "sk-a-virtual-key-of-this-test"
 HASH = hash_key(KEY)
 
 
-@dataclass
-class HeldClock:
-    seconds: float = 0.0
-
-    def now(self):
-        return NOW + timedelta(seconds=self.seconds)
-
-    def monotonic(self):
-        return self.seconds
-
-    async def sleep(self, seconds):
-        self.seconds += seconds
-        await asyncio.sleep(0)
-
-
-@dataclass
-class GatedKeys:
-    """A key store whose reads can be held between reading the row and returning it, and which can be away."""
-
-    rows: dict[str, VirtualKey] = field(default_factory=dict)
-    changes: list[KeyChange] = field(default_factory=list)
-    finds: list[str] = field(default_factory=list)
-    is_away: bool = False
-    gate: asyncio.Event | None = None
-    reading: int = 0
-    reading_peak: int = 0
-    base: int = 0
-
-    def put(self, key: VirtualKey) -> None:
-        self.rows[key.key_hash] = key
-        self.changes.append(KeyChange(revision=self.base + len(self.changes) + 1, key_hash=key.key_hash))
-
-    async def find(self, key_hash):
-        self.finds.append(key_hash)
-        self._require()
-        row = self.rows.get(key_hash)
-        if self.gate is not None:
-            self.reading += 1
-            self.reading_peak = max(self.reading_peak, self.reading)
-            try:
-                await self.gate.wait()
-            finally:
-                self.reading -= 1
-            self._require()
-        return row
-
-    async def revision(self):
-        self._require()
-        return self.changes[-1].revision if self.changes else self.base
-
-    async def changes_after(self, revision, *, limit):
-        self._require()
-        return tuple(change for change in self.changes if change.revision > revision)[:limit]
-
-    def _require(self):
-        if self.is_away:
-            raise StoreUnavailable
-
-
-def row(key=KEY, **fields) -> VirtualKey:
-    return VirtualKey(key_hash=hash_key(key), key_name="sk-...test", created_at=NOW, updated_at=NOW, **fields)
+def row(key=KEY, **fields):
+    return held(Kind.KEY, hash_key(key), **fields)
 
 
 class Bench:
     def __init__(self, **settings):
-        self.clock = HeldClock()
-        self.keys = GatedKeys()
+        self.clock = FakeClock(NOW)
+        self.store = GatedControlStore(clock=self.clock)
         self.metrics = Metrics()
         self.authenticator = Authenticator(
-            self.keys, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics, **settings
+            self.store, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics, **settings
         )
-        self.feed = KeyFeed(self.keys, self.authenticator, clock=self.clock, metrics=self.metrics)
+        self.feed = ChangeFeed(self.store, (self.authenticator,), clock=self.clock, metrics=self.metrics)
+
+    async def put(self, *objects):
+        """Write as an admin does: answered when it is in force here."""
+        await self.feed.catch_up(await self.store.put(*objects))
 
     async def refused(self, token):
         with pytest.raises(AuthenticationFailed) as caught:
@@ -107,6 +51,14 @@ class Bench:
         assert message.startswith("Authentication Error")
         assert not token or len(token) < 8 or token not in message
         return message
+
+    async def reading(self, count=1):
+        """Let callers run until so many reads are held at the gate."""
+        for _ in range(20):
+            if self.store.reading >= count:
+                return
+            await asyncio.sleep(0)
+        pytest.fail("nobody reads")
 
     def counted(self, line: str) -> bool:
         return line in self.metrics.render().decode()
@@ -119,30 +71,31 @@ def bench():
 
 
 async def test_a_known_key_is_read_once(bench):
-    bench.keys.put(row(user_id="u", models=("m",), key_alias="a"))
+    await bench.store.put(row(user_id="u", name="a", spec={"models": ["m"]}))
     assert bench.authenticator.lookup_cached(KEY) is None
     principal = await bench.authenticator.authenticate(KEY)
-    assert (principal.key_hash, principal.user_id, principal.models) == (HASH, "u", ("m",))
+    assert (principal.key_hash, principal.user_id, principal.models.key) == (HASH, "u", ("m",))
     assert bench.authenticator.lookup_cached(KEY) == principal
     assert await bench.authenticator.authenticate(KEY) == principal
-    assert bench.keys.finds == [HASH]
+    assert bench.store.finds == [HASH]
     assert bench.counted("tallystick_key_cache_hits_total 2.0")
     assert bench.counted("tallystick_key_cache_misses_total 1.0")
     assert bench.counted("tallystick_key_cache_entries 1.0")
 
 
 async def test_the_master_key_needs_no_store(bench):
-    bench.keys.is_away = True
+    bench.store.away = True
     principal = await bench.authenticator.authenticate(MASTER)
     assert principal.is_admin
     assert (principal.key_hash, principal.key_alias) == (MASTER_KEY_HASH, "master")
-    assert bench.keys.finds == []
+    assert bench.store.finds == []
     assert bench.authenticator.hash_of(MASTER) == MASTER_KEY_HASH
     assert bench.authenticator.hash_of(KEY) == HASH == bench.authenticator.hash_of(HASH)
 
 
 async def test_without_a_master_key_nothing_is_the_master_key():
-    authenticator = Authenticator(GatedKeys(), master_key_hash="", clock=HeldClock(), metrics=Metrics())
+    clock = FakeClock()
+    authenticator = Authenticator(GatedControlStore(clock=clock), master_key_hash="", clock=clock, metrics=Metrics())
     with pytest.raises(AuthenticationFailed):
         await authenticator.authenticate(MASTER)
     with pytest.raises(AuthenticationFailed):
@@ -154,115 +107,138 @@ async def test_refusals_say_why_and_never_the_key(bench):
     assert "No api key passed in" in await bench.refused("")
     assert "expected" in await bench.refused("some-other-kind-of-key")
     assert "expected" in await bench.refused("sk-" + "x" * 10_000)
-    assert bench.keys.finds == []
+    assert bench.store.finds == []
     assert "Invalid proxy server token passed" in await bench.refused(KEY)
-    bench.keys.put(row("sk-blocked-blocked", blocked=True))
+    await bench.store.put(row("sk-blocked-blocked", blocked=True))
     assert "blocked" in await bench.refused("sk-blocked-blocked")
-    bench.keys.put(row("sk-expired-expired", expires_at=NOW))
+    await bench.store.put(row("sk-expired-expired", expires_at=NOW))
     assert "expired at 2026-05-01" in await bench.refused("sk-expired-expired")
     for reason in ("malformed", "missing"):
         assert bench.counted(f'tallystick_auth_failures_total{{reason="{reason}"}} 2.0')
 
 
 async def test_a_cached_key_expires_by_the_clock(bench):
-    bench.keys.put(row(expires_at=NOW + timedelta(seconds=60)))
+    await bench.store.put(row(expires_at=NOW + timedelta(seconds=60)))
     await bench.authenticator.authenticate(KEY)
-    bench.clock.seconds = 59.9
+    bench.clock.advance(59.9)
     assert bench.authenticator.lookup_cached(KEY) is not None
-    bench.clock.seconds = 60
+    bench.clock.advance(0.1)
     assert bench.authenticator.lookup_cached(KEY) is None
-    bench.keys.is_away = True
+    bench.store.away = True
     assert "expired" in await bench.refused(KEY)
 
 
 async def test_a_blocked_key_stays_refused_while_the_store_is_away(bench):
-    bench.keys.put(row(blocked=True))
+    await bench.store.put(row(blocked=True))
     await bench.refused(KEY)
-    bench.keys.is_away = True
-    bench.clock.seconds = 3_600
+    bench.store.away = True
+    bench.clock.advance(3_600)
     await bench.refused(KEY)
 
 
 async def test_callers_of_one_key_share_one_read(bench):
-    bench.keys.put(row())
-    bench.keys.gate = asyncio.Event()
+    await bench.store.put(row())
+    bench.store.gate = asyncio.Event()
     callers = [asyncio.create_task(bench.authenticator.authenticate(KEY)) for _ in range(50)]
-    await asyncio.sleep(0)
-    bench.keys.gate.set()
+    await bench.reading()
+    bench.store.gate.set()
     principals = await asyncio.gather(*callers)
-    assert len(set(map(id, principals))) <= 50
-    assert bench.keys.finds == [HASH]
+    assert {principal.key_hash for principal in principals} == {HASH}
+    assert bench.store.finds == [HASH]
 
 
 async def test_when_the_reading_caller_leaves_another_reads(bench):
-    bench.keys.put(row())
-    bench.keys.gate = asyncio.Event()
+    await bench.store.put(row())
+    bench.store.gate = asyncio.Event()
     first, second, third = (asyncio.create_task(bench.authenticator.authenticate(KEY)) for _ in range(3))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await bench.reading()
     first.cancel()
     third.cancel()
     await asyncio.sleep(0)
-    bench.keys.gate.set()
+    bench.store.gate.set()
     assert (await second).key_hash == HASH
-    assert bench.keys.finds == [HASH, HASH]
+    assert bench.store.finds == [HASH, HASH]
     assert first.cancelled()
     assert third.cancelled()
 
 
-async def test_a_row_read_before_a_change_is_not_kept(bench):
-    bench.keys.put(row())
-    bench.keys.gate = asyncio.Event()
+@pytest.mark.parametrize("how", ["blocked", "deleted"])
+async def test_a_key_blocked_while_it_is_being_authenticated_is_not_let_in(bench, how):
+    await bench.put(row())
+    bench.store.gate = asyncio.Event()
     caller = asyncio.create_task(bench.authenticator.authenticate(KEY))
-    await asyncio.sleep(0)
-    bench.keys.put(row(blocked=True))
-    bench.authenticator.invalidate(HASH)
-    bench.keys.gate.set()
-    with pytest.raises(AuthenticationFailed, match="blocked"):
+    await bench.reading()
+    if how == "blocked":
+        await bench.put(row(blocked=True))
+    else:
+        await bench.feed.catch_up(await bench.store.remove(ObjectRef(Kind.KEY, HASH)))
+    bench.store.gate.set()
+    with pytest.raises(AuthenticationFailed):
         await caller
     assert bench.authenticator.lookup_cached(KEY) is None
-    assert bench.keys.finds == [HASH, HASH]
+    assert bench.store.finds == [HASH, HASH]
+
+
+async def test_a_team_blocked_while_its_key_is_being_authenticated_counts(bench):
+    team = held(Kind.TEAM, "t")
+    await bench.put(team, row(team_id="t"))
+    bench.store.gate = asyncio.Event()
+    caller = asyncio.create_task(bench.authenticator.authenticate(KEY))
+    await bench.reading()
+    await bench.put(held(Kind.TEAM, "t", blocked=True))
+    bench.store.gate.set()
+    with pytest.raises(AuthenticationFailed, match="Team 't' is blocked"):
+        await caller
+    assert bench.store.finds == [HASH, HASH]
+
+
+async def test_a_change_of_something_else_does_not_repeat_the_read(bench):
+    await bench.put(row(team_id="t"), held(Kind.TEAM, "t"))
+    bench.store.gate = asyncio.Event()
+    caller = asyncio.create_task(bench.authenticator.authenticate(KEY))
+    await bench.reading()
+    await bench.put(row("sk-some-other-key"), held(Kind.TEAM, "other"))
+    bench.store.gate.set()
+    await caller
+    assert bench.store.finds == [HASH]
+    assert bench.authenticator.lookup_cached(KEY) is not None
 
 
 async def test_a_row_that_never_comes_to_rest_is_used_but_not_kept(bench):
-    bench.keys.put(row())
-    find = bench.keys.find
+    await bench.store.put(row())
+    find_key = bench.store.find_key
 
     async def restless(key_hash):
-        found = await find(key_hash)
+        found = await find_key(key_hash)
         bench.authenticator.invalidate_all()
         return found
 
-    bench.keys.find = restless
+    bench.store.find_key = restless
     assert (await bench.authenticator.authenticate(KEY)).key_hash == HASH
     assert bench.authenticator.lookup_cached(KEY) is None
-    assert len(bench.keys.finds) == 3
+    assert len(bench.store.finds) == 3
 
 
 async def test_an_unknown_key_does_not_hammer_the_store(bench):
     for _ in range(100):
         await bench.refused(KEY)
-    assert len(bench.keys.finds) == 1
-    bench.clock.seconds = 1.0
+    assert len(bench.store.finds) == 1
+    bench.clock.advance(1.0)
     await bench.refused(KEY)
-    assert len(bench.keys.finds) == 2
+    assert len(bench.store.finds) == 2
 
 
 async def test_a_key_made_a_moment_after_it_was_refused_is_good_at_once(bench):
     await bench.feed.poll()
     await bench.refused(KEY)
-    bench.keys.put(row())
-    await bench.feed.poll()
+    await bench.put(row())
     assert (await bench.authenticator.authenticate(KEY)).key_hash == HASH
 
 
 async def test_outage_known_keys_are_served_and_unknown_ones_get_503(bench):
-    bench.keys.put(row())
+    await bench.put(row())
     await bench.authenticator.authenticate(KEY)
-    await bench.feed.poll()
-    # The first poll forgets what was cached before its revision was known.
-    await bench.authenticator.authenticate(KEY)
-    bench.keys.is_away = True
+    bench.store.away = True
     for _ in range(10):
         await bench.feed.poll()
     assert (await bench.authenticator.authenticate(KEY)).key_hash == HASH
@@ -273,45 +249,43 @@ async def test_outage_known_keys_are_served_and_unknown_ones_get_503(bench):
 
 
 async def test_waiting_callers_all_hear_of_the_outage(bench):
-    bench.keys.gate = asyncio.Event()
+    bench.store.gate = asyncio.Event()
     callers = [asyncio.create_task(bench.authenticator.authenticate(KEY)) for _ in range(5)]
-    await asyncio.sleep(0)
-    bench.keys.is_away = True
-    bench.keys.gate.set()
+    await bench.reading()
+    bench.store.away = True
+    bench.store.gate.set()
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
     assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
 
 
 async def test_look_ups_are_bounded(bench):
-    bench.keys.gate = asyncio.Event()
+    bench.store.gate = asyncio.Event()
     callers = [asyncio.create_task(bench.authenticator.authenticate(f"sk-unknown-{n}")) for n in range(1_100)]
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert bench.keys.reading == 25
+    await bench.reading(25)
+    assert bench.store.reading == 25
     refused_at_once = [caller for caller in callers if caller.done()]
     assert len(refused_at_once) == 1_100 - 1_025
-    bench.keys.gate.set()
+    bench.store.gate.set()
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
     assert sum(isinstance(outcome, StoreUnavailable) for outcome in outcomes) == 75
     assert sum(isinstance(outcome, AuthenticationFailed) for outcome in outcomes) == 1_025
-    assert bench.keys.reading_peak == 25
+    assert bench.store.reading_peak == 25
     assert bench.counted("tallystick_auth_lookups_rejected_total 75.0")
 
 
 async def test_a_look_up_that_takes_too_long_is_given_up():
     bench = Bench(lookup_timeout_seconds=0.0)
-    bench.keys.gate = asyncio.Event()
+    bench.store.gate = asyncio.Event()
     with pytest.raises(StoreUnavailable):
         await bench.authenticator.authenticate(KEY)
-    assert bench.keys.reading == 0
+    assert bench.store.reading == 0
     assert bench.counted("tallystick_auth_lookups_rejected_total 1.0")
 
 
 async def test_the_cache_drops_the_key_used_longest_ago():
     bench = Bench(cache_max=2)
     names = ["sk-first-first-first", "sk-second-second-second", "sk-third-third-third"]
-    for name in names:
-        bench.keys.put(row(name))
+    await bench.store.put(*(row(name) for name in names))
     await bench.authenticator.authenticate(names[0])
     await bench.authenticator.authenticate(names[1])
     assert bench.authenticator.lookup_cached(names[0])
@@ -326,84 +300,92 @@ async def test_unknown_keys_take_bounded_memory(bench):
     assert len(bench.authenticator._unknown) == 10_000
 
 
-async def test_the_feed_puts_changes_in_force(bench):
-    bench.keys.put(row())
-    await bench.feed.poll()
-    assert bench.feed.revision == 1
-    await bench.authenticator.authenticate(KEY)
-    bench.keys.put(row(blocked=True))
-    assert bench.authenticator.lookup_cached(KEY)
-    await bench.feed.poll()
+ORGANIZATION = held(Kind.ORGANIZATION, "o", spec={"models": ["m"]})
+TEAM = held(Kind.TEAM, "t", organization_id="o", spec={"models": ["m"]})
+USER = held(Kind.USER, "u")
+MEMBER = team_member("t", "u", models=["m"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        held(Kind.ORGANIZATION, "o", spec={"models": ["m", "n"]}),
+        held(Kind.TEAM, "t", organization_id="o", spec={"tags": ["x"]}),
+        held(Kind.USER, "u", blocked=True),
+        team_member("t", "u", models=["m", "n"]),
+        row(team_id="t", user_id="u", spec={"models": ["n"]}),
+    ],
+    ids=lambda changed: changed.kind.value,
+)
+async def test_a_change_of_what_a_key_stands_for_is_in_force(bench, changed):
+    await bench.put(ORGANIZATION, TEAM, USER, MEMBER, row(team_id="t", user_id="u"))
+    before = await bench.authenticator.authenticate(KEY)
+    await bench.put(changed)
     assert bench.authenticator.lookup_cached(KEY) is None
-    assert bench.feed.revision == 2
-    assert bench.counted("tallystick_change_feed_revision 2.0")
+    try:
+        after = await bench.authenticator.authenticate(KEY)
+    except AuthenticationFailed:
+        assert changed.blocked
+    else:
+        assert (after.models, after.tags) != (before.models, before.tags)
 
 
-async def test_the_feed_goes_on_from_its_revision_after_an_outage(bench):
-    bench.keys.put(row())
-    other = "sk-another-key-of-this-test"
-    bench.keys.put(row(other))
-    await bench.feed.poll()
+@pytest.mark.parametrize("made", [USER, MEMBER, ORGANIZATION, TEAM], ids=lambda made: made.kind.value)
+async def test_what_is_made_after_the_key_was_read_counts_too(bench, made):
+    """A key may name a user that has no row yet, and a team may be deleted and made again."""
+    others = [each for each in (ORGANIZATION, TEAM, USER, MEMBER) if each is not made]
+    await bench.put(*others, row(team_id="t", user_id="u", organization_id="o"))
+    finds = len(bench.store.finds)
+    try:
+        await bench.authenticator.authenticate(KEY)
+    except AuthenticationFailed:
+        assert made is TEAM
+    await bench.put(made)
     await bench.authenticator.authenticate(KEY)
-    await bench.authenticator.authenticate(other)
-    bench.keys.is_away = True
-    await bench.feed.poll()
-    bench.keys.is_away = False
-    bench.keys.put(row(blocked=True))
-    await bench.feed.poll()
-    assert bench.authenticator.lookup_cached(KEY) is None
-    assert bench.authenticator.lookup_cached(other)
-    assert bench.counted("tallystick_change_feed_errors_total 1.0")
+    assert len(bench.store.finds) == finds + 2
 
 
-async def test_an_overflowing_feed_clears_the_cache(bench):
-    bench.keys.put(row())
-    await bench.feed.poll()
+async def test_a_deleted_team_takes_its_keys_along(bench):
+    await bench.put(TEAM, row(team_id="t"))
     await bench.authenticator.authenticate(KEY)
-    for number in range(1_500):
-        bench.keys.put(row(f"sk-other-{number}"))
-    await bench.feed.poll()
-    assert bench.authenticator.lookup_cached(KEY) is None
-    assert bench.feed.revision == 1_501
+    await bench.feed.catch_up(await bench.store.remove(TEAM.ref))
+    assert "team 't' does not exist any more" in await bench.refused(KEY)
 
 
-async def test_a_feed_that_went_back_clears_the_cache(bench):
-    bench.keys.base = 500
-    bench.keys.put(row())
-    await bench.feed.poll()
+async def test_a_regenerated_key_leads_to_its_new_self_until_the_grace_ends(bench):
+    new = hash_key("sk-the-new-one")
+    await bench.put(row("sk-the-new-one", spec={"tags": ["now"]}))
+    grace = NOW + timedelta(seconds=60)
+    await bench.put(held(Kind.RETIRED_KEY, HASH, expires_at=grace, spec={"key_hash": new}))
+    old = await bench.authenticator.authenticate(KEY)
+    assert (old.key_hash, old.tags, old.expires_at) == (new, ("now",), grace)
+    await bench.put(held(Kind.KEY, new, blocked=True))
+    assert "blocked" in await bench.refused(KEY)
+    await bench.put(held(Kind.KEY, new))
     await bench.authenticator.authenticate(KEY)
-    bench.keys.is_away = True
-    await bench.feed.poll()
-    bench.keys.is_away, bench.keys.base, bench.keys.changes = False, 7, []
-    await bench.feed.poll()
-    assert bench.authenticator.lookup_cached(KEY) is None
-    assert bench.feed.revision == 7
+    bench.clock.advance(60)
+    assert "expired" in await bench.refused(KEY)
 
 
-async def test_the_feed_polls_as_a_service_and_survives_a_broken_poll(bench):
-    broken = True
-    changes_after = bench.keys.changes_after
-
-    async def sometimes(revision, *, limit):
-        nonlocal broken
-        if broken:
-            broken = False
-            raise ValueError("a bug")
-        return await changes_after(revision, limit=limit)
-
-    bench.keys.changes_after = sometimes
-    await bench.feed.start()
-    assert bench.feed.name == "key_feed"
-    bench.keys.put(row())
-    await turns_until(lambda: bench.feed.revision == 1)
-    bench.keys.put(msgspec.structs.replace(row(), blocked=True))
-    await turns_until(lambda: bench.feed.revision == 2)
-    await bench.feed.stop()
-    assert bench.feed.health().state == "stopped"
+async def test_the_index_of_dependencies_holds_nothing_of_forgotten_keys():
+    bench = Bench(cache_max=10)
+    await bench.put(TEAM, ORGANIZATION)
+    for number in range(50):
+        token = f"sk-number-{number}"
+        await bench.put(row(token, team_id="t", user_id=f"u{number}"))
+        await bench.authenticator.authenticate(token)
+    index = bench.authenticator._dependents
+    assert len(bench.authenticator._entries) == 10
+    # For each cached key: itself, its user, its membership; and for all of them the team and the organization.
+    assert len(index) == 10 * 3 + 2
+    assert len(index[TEAM.ref]) == 10
+    await bench.put(held(Kind.TEAM, "t", organization_id="o", blocked=True))
+    assert index == {}
+    assert len(bench.authenticator._entries) == 0
 
 
 async def test_the_hot_path_costs_microseconds(bench):
-    bench.keys.put(row(expires_at=NOW + timedelta(days=1)))
+    await bench.store.put(row(expires_at=NOW + timedelta(days=1)))
     await bench.authenticator.authenticate(KEY)
     lookup_cached = bench.authenticator.lookup_cached
     best = min(_seconds_of(lookup_cached) for _ in range(20))
@@ -411,14 +393,6 @@ async def test_the_hot_path_costs_microseconds(bench):
     floor = min(_seconds_of(lambda token: hashlib.sha256(token.encode()).hexdigest()) for _ in range(20))
     print(f"look-up {best * 1e6:.2f} µs, hash {floor * 1e6:.2f} µs")
     assert best < 8 * floor
-
-
-async def turns_until(is_so, turns_max=1_000):
-    for _ in range(turns_max):
-        if is_so():
-            return
-        await asyncio.sleep(0)
-    pytest.fail("it never came to that")
 
 
 def _seconds_of(work, times=2_000):

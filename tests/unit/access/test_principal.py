@@ -4,49 +4,80 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gated_store import held, team_member
 from tallystick.access.durations import parse_duration
-from tallystick.access.keys import VirtualKey
 from tallystick.access.presented import presented_key, token_of
-from tallystick.access.principal import Principal, principal_of
+from tallystick.access.principal import principal_of
+from tallystick.access.users import Role
+from tallystick.control.objects import Kind
 from tallystick.errors import BadRequest
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
+KEY = held(Kind.KEY, "h", team_id="t", user_id="u", spec={"tags": ["a"], "metadata": {"tags": ["b", "a", 3]}})
+
+
+def test_tags_of_the_metadata_and_of_the_team_count():
+    team = held(Kind.TEAM, "t", spec={"tags": ["c", "a"], "metadata": {"tags": ["d"]}})
+    principal = principal_of((KEY, team))
+    assert principal.tags == ("a", "b", "c", "d")
+    assert not principal.is_admin
+
+
+def test_the_role_is_the_user_s():
+    admin = held(Kind.USER, "u", spec={"role": "proxy_admin"})
+    assert principal_of((KEY, held(Kind.TEAM, "t"), admin)).is_admin
+    assert principal_of((KEY, held(Kind.TEAM, "t"))).role == Role.INTERNAL_USER
+
+
+def test_the_organization_is_the_key_s_or_else_the_team_s():
+    team = held(Kind.TEAM, "t", organization_id="of-the-team")
+    assert principal_of((KEY, team)).organization_id == "of-the-team"
+    own = msgspec.structs.replace(KEY, organization_id="own")
+    assert principal_of((own, team)).organization_id == "own"
+
+
+def test_a_member_s_models_take_the_place_of_the_team_s():
+    team = held(Kind.TEAM, "t", spec={"models": ["x", "y"]})
+    assert principal_of((KEY, team)).models.team == ("x", "y")
+    assert principal_of((KEY, team, team_member("t", "u", models=["x"]))).models.team == ("x",)
+
+
+def test_the_user_s_models_hold_for_keys_without_a_team():
+    user = held(Kind.USER, "u", spec={"models": ["x"]})
+    assert principal_of((KEY, held(Kind.TEAM, "t"), user)).models.user == ()
+    alone = msgspec.structs.replace(KEY, team_id="")
+    assert principal_of((alone, user)).models.user == ("x",)
+
+
+def test_aliases_of_the_key_go_before_the_team_s():
+    team = held(Kind.TEAM, "t", spec={"model_aliases": {"a": "team-a", "b": "team-b"}})
+    key = held(Kind.KEY, "h", team_id="t", spec={"aliases": {"a": "key-a"}})
+    principal = principal_of((key, team))
+    assert principal.model_aliases == {"a": "key-a", "b": "team-b"}
+    assert principal.team_aliases == {"a": "team-a", "b": "team-b"}
+
+
 @pytest.mark.parametrize(
-    ("models", "model", "allowed"),
+    ("found", "reason"),
     [
-        ((), "gpt-4o", True),
-        (("gpt-4o",), "gpt-4o", True),
-        (("gpt-4o",), "gpt-4o-mini", False),
-        (("*",), "anything", True),
-        (("all-proxy-models",), "anything", True),
-        (("openai/*",), "openai/gpt-4o", True),
-        (("openai/*",), "openai", False),
-        (("openai/*",), "azure/gpt-4o", False),
-        (("a", "openai/*", "b"), "b", True),
+        ((KEY, held(Kind.TEAM, "t")), ""),
+        ((msgspec.structs.replace(KEY, blocked=True), held(Kind.TEAM, "t")), "Key is blocked"),
+        ((KEY,), "team 't' does not exist"),
+        ((KEY, held(Kind.TEAM, "t", blocked=True)), "Team 't' is blocked"),
+        ((KEY, held(Kind.TEAM, "t"), held(Kind.USER, "u", blocked=True)), "User 'u' is blocked"),
     ],
 )
-def test_may_call(models, model, allowed):
-    principal = Principal(key_hash="h", models=models)
-    assert principal.may_call(model) is allowed
-
-
-def test_tags_of_the_metadata_count():
-    key = VirtualKey(
-        key_hash="h",
-        key_name="sk-...1234",
-        created_at=NOW,
-        updated_at=NOW,
-        tags=("a",),
-        metadata={"tags": ["b", "a", 3]},
-    )
-    assert principal_of(key).tags == ("a", "b")
-    assert not principal_of(key).is_admin
+def test_why_a_key_is_refused(found, reason):
+    refusal = principal_of(found).refusal
+    assert reason in refusal
+    assert bool(refusal) == bool(reason)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_client import ASGIClient
+from models_kit import builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import hash_key
 from tallystick.admin.app import create_admin_app
@@ -13,6 +14,7 @@ from tallystick.config.secret_keys import SecretKey
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.key_ring import KeyRing
 from tallystick.control.sealer import Sealer
+from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryStore
@@ -35,11 +37,14 @@ class House:
         self.authenticator = Authenticator(
             self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
-        self.feed = ChangeFeed(self.control, (self.authenticator,), clock=self.clock, metrics=self.metrics)
+        self.snapshots = SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock))
+        followers = (self.authenticator, self.snapshots)
+        self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
             writer=ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up),
+            snapshots=self.snapshots,
             ledger_reader=self.store,
             clock=self.clock,
             metrics=self.metrics,

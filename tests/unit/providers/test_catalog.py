@@ -112,3 +112,11 @@ def test_what_is_answered_here_needs_nothing() -> None:
     assert build_target("demo/echo").api_base == ""
     target = build_target("azure/x", options={"mock_response": "hi"})
     assert (target.provider, target.model, target.options) == ("azure", "x", {"mock_response": "hi"})
+
+
+def test_a_login_in_the_address_is_sent_and_not_shown() -> None:
+    target = build_target("vllm/m", api_base="https://ada:p%40ss@[::1]:8000/v1/")
+
+    assert target.api_base == "https://[::1]:8000/v1"
+    assert target.headers["authorization"] == "Basic YWRhOnBAc3M="
+    assert build_target("vllm/m", api_base="https://ada:x@h/v1", api_key="k").headers["authorization"] == "Bearer k"

@@ -1,4 +1,4 @@
-"""The settings: the configuration as a whole, and the master key."""
+"""The settings: the configuration as a whole, the master key, and the keys that seal secrets."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from tallystick.cli.checks.check import Check
+from tallystick.cli.database import SQLITE
+from tallystick.config.database_url import database_kind
 from tallystick.config.master_key import weakness_of_master_key
 from tallystick.config.report import ConfigReport
 from tallystick.config.settings import Settings
+from tallystick.control.key_ring import FILE_NAME, find_key_ring
+from tallystick.errors import ConfigError
 
 _SHOWN_MAX: Final = 5
 _MASTER_KEY_FILE: Final = "master_key.sha256"
@@ -54,6 +58,30 @@ def check_master_key(settings: Settings) -> Iterator[Check]:
             found="is not set",
             mend="Set TALLYSTICK_MASTER_KEY, or note the one that `tallystick serve` makes and shows once.",
         )
+
+
+def check_secret_keys(settings: Settings) -> Iterator[Check]:
+    """Whether there are keys that seal secrets, or `serve` may make one."""
+    file = settings.home / FILE_NAME
+    if settings.secret_keys is None and not file.exists():
+        if settings.demo or database_kind(settings.database_url) == SQLITE:
+            yield Check(name="secret keys", state="good", found=f"{file} will be made at first start")
+        else:
+            yield Check(
+                name="secret keys",
+                state="bad",
+                found="are not set, and PostgreSQL needs them",
+                mend="Make one with `tallystick secrets new-key`, and set TALLYSTICK_SECRET_KEYS.",
+            )
+        return
+    try:
+        ring = find_key_ring(settings.secret_keys, home=settings.home)
+    except ConfigError as error:
+        yield Check(name="secret keys", state="bad", found=error.message, mend="Correct what it names.")
+        return
+    place = "are set" if settings.secret_keys is not None else f"are in {file}"
+    others = f", {len(ring.key_ids) - 1} more open" if len(ring.key_ids) > 1 else ""
+    yield Check(name="secret keys", state="good", found=f"{place}; '{ring.first.key_id}' seals{others}")
 
 
 def _shortened(texts: tuple[str, ...] | list[str]) -> str:

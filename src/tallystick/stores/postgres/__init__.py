@@ -1,3 +1,3 @@
-"""PostgreSQL: the ledger, its audit and the virtual keys. The only package that knows asyncpg."""
+"""PostgreSQL: the ledger, its audit and the control objects. The only package that knows asyncpg."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The type of a connection that the pool lends."""
+"""The types of connections: one that the pool lends, and one apart."""
 
 from __future__ import annotations
 
@@ -8,3 +8,6 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+DirectConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+"""A connection that is not the pool's."""

@@ -12,7 +12,7 @@ import structlog
 
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.clock import Clock
-from tallystick.stores.postgres.connection import Connection
+from tallystick.stores.postgres.connection import Connection, DirectConnection
 from tallystick.stores.postgres.errors import translated
 from tallystick.stores.postgres.migrator import Migrator
 from tallystick.stores.sql import load_queries
@@ -52,8 +52,14 @@ class PostgresDatabase:
         self._migrator = Migrator(clock=clock, queries=self.queries, timeout_seconds=migration_timeout_seconds)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._direct: set[DirectConnection] = set()
         self._is_ready = False
         self._is_closed = False
+
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether a connection is a session of its own, in which one may listen."""
+        return self._statement_cache_size > 0
 
     async def ping(self) -> None:
         """Prove that the database answers. Raises StoreUnavailable."""
@@ -91,12 +97,31 @@ class PostgresDatabase:
         async with self.connection() as connection, connection.transaction(isolation=isolation, readonly=readonly):
             yield connection
 
+    async def open_direct(self) -> DirectConnection:
+        """Return a connection apart from the pool; it is closed with the database. Raises StoreUnavailable."""
+        with translated():
+            await self._ready()
+            connection: DirectConnection = await asyncpg.connect(
+                self._url,
+                timeout=self._connect_timeout_seconds,
+                command_timeout=self._statement_timeout_seconds,
+                server_settings=self._server_settings(),
+            )
+        if self._is_closed:
+            connection.terminate()
+            raise StoreUnavailable("The connection to PostgreSQL has been closed.")
+        self._direct.add(connection)
+        connection.add_termination_listener(self._direct.discard)
+        return connection
+
     async def close(self) -> None:
         """Close all connections; the database can't be used afterwards."""
         self._is_closed = True
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
+        for connection in tuple(self._direct):
+            connection.terminate()
         if self._pool is not None:
             pool, self._pool = self._pool, None
             try:

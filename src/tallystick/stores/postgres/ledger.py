@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, date
 from typing import Any, TypeVar
 
 from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import Batch, Counters, Folding
-from tallystick.ledger.store import CommittedEvent, EventFilter, EventPage, GroupBy, SumRow
+from tallystick.ledger.store import CommittedEvent, EntityRef, EventFilter, EventPage, GroupBy, SumRow
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.encoding import columns_of, fold_in_slices, records_in_slices
@@ -61,6 +61,10 @@ class PostgresLedger:
     async def totals(self, entity_type: str, *, limit: int) -> tuple[SumRow, ...]:
         """Return the running sums of one type, dearest first."""
         return await self._sums.totals(entity_type, limit=limit)
+
+    async def spend_of(self, entities: Sequence[EntityRef]) -> dict[EntityRef, int]:
+        """Return what each entity has spent in all; 0 for one that never spent."""
+        return await self._sums.spend_of(entities)
 
     async def daily(
         self, *, group_by: GroupBy, first: date, last: date, limit: int, key_hash: str | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import asyncpg
 
 from tallystick.ledger.batch import COUNTERS
-from tallystick.ledger.store import GroupBy, SumRow
+from tallystick.ledger.store import EntityRef, GroupBy, SumRow
 from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.texts import holdable
 
 _COLUMN_OF: dict[GroupBy, str] = {
     "key": "key_hash",
@@ -40,6 +42,17 @@ class SumReports:
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._queries["totals"], entity_type, limit)
         return tuple(_sum_row({"entity_id": row["entity_id"], "member_id": row["member_id"]}, row) for row in rows)
+
+    async def spend_of(self, entities: Sequence[EntityRef]) -> dict[EntityRef, int]:
+        """Return what each entity has spent, 0 for one that never spent."""
+        spend = dict.fromkeys(entities, 0)
+        wanted = [entity for entity in spend if all(map(holdable, entity))]
+        if wanted:
+            async with self._database.connection() as connection:
+                rows = await connection.fetch(self._queries["spend_of"], *zip(*wanted, strict=True))
+            for row in rows:
+                spend[row["entity_type"], row["entity_id"], row["member_id"]] = row["cost_nano_usd"]
+        return spend
 
     async def daily(
         self, *, group_by: GroupBy, first: date, last: date, limit: int, key_hash: str | None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
 import apsw
+import msgspec
 
 from tallystick.errors import BadRequest
 from tallystick.ledger.batch import COUNTERS, Batch, fold
-from tallystick.ledger.store import CommittedEvent, EventFilter, EventPage, GroupBy, SumRow
+from tallystick.ledger.store import CommittedEvent, EntityRef, EventFilter, EventPage, GroupBy, SumRow
 from tallystick.runtime.ids import event_time
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.database import SqliteDatabase
@@ -71,6 +73,16 @@ class SqliteLedger:
             return fetch(connection, _SQL["totals"], (entity_type, limit))
 
         return tuple(_total_row(row) for row in await self._database.read(work))
+
+    async def spend_of(self, entities: Sequence[EntityRef]) -> dict[EntityRef, int]:
+        def work(connection: apsw.Connection) -> list[Row]:
+            return fetch(connection, _SQL["spend_of"], (msgspec.json.encode(list(spend)).decode(),))
+
+        spend = dict.fromkeys(entities, 0)
+        for *entity, cost_nano_usd in await self._database.read(work):
+            entity_type, entity_id, member_id = entity
+            spend[entity_type, entity_id, member_id] = cost_nano_usd
+        return spend
 
     async def daily(
         self, *, group_by: GroupBy, first: date, last: date, limit: int, key_hash: str | None = None

@@ -10,8 +10,9 @@ import apsw
 import pytest
 
 from conformance.kit import make_batch
+from tallystick.control.objects import Kind, ObjectRef
 from tallystick.errors import MigrationFailed, RowRefused, StoreUnavailable
-from tallystick.stores.sqlite import SqliteAuditor, SqliteDatabase, SqliteKeys, SqliteLedger
+from tallystick.stores.sqlite import SqliteAuditor, SqliteControlStore, SqliteDatabase, SqliteLedger
 from tallystick.stores.sqlite import database as module
 from tallystick.testing import FakeClock
 
@@ -60,8 +61,8 @@ async def test_without_auto_migrate_it_says_what_to_run(opened) -> None:
     database = opened(auto_migrate=False)
     with pytest.raises(MigrationFailed, match="tallystick migrate"):
         await database.ping()
-    assert await database.pending_migrations() == ("0001_ledger_and_keys",)
-    assert await database.migrate() == (1,)
+    assert await database.pending_migrations() == ("0001_ledger_and_keys", "0002_control_objects")
+    assert await database.migrate() == (1, 2)
     await database.ping()
 
 
@@ -175,9 +176,9 @@ async def test_after_closing_nothing_works(opened) -> None:
         await database.ping()
 
 
-async def test_text_that_is_not_unicode_is_refused_in_keys_too(opened) -> None:
+async def test_text_that_is_not_unicode_is_refused_in_control_objects_too(opened) -> None:
     with pytest.raises(RowRefused):
-        await SqliteKeys(database=opened()).find("\ud800")
+        await SqliteControlStore(database=opened()).find(ObjectRef(Kind.KEY, "\ud800"))
 
 
 async def test_what_was_begun_is_finished_when_the_caller_leaves(opened) -> None:

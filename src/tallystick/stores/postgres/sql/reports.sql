@@ -17,6 +17,12 @@ WHERE entity_type = $1
 ORDER BY cost_nano_usd DESC, entity_id, member_id
 LIMIT $2
 
+-- name: spend_of
+-- Return what the entities ($1 types, $2 ids, $3 members) that ever spent have spent.
+SELECT entity_type, entity_id, member_id, cost_nano_usd
+FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (entity_type, entity_id, member_id)
+JOIN totals USING (entity_type, entity_id, member_id)
+
 -- name: daily_by_column
 -- Return up to $3 sums of the cube from day $1 to day $2 by its column {column}, dearest first. {filters} are
 -- conditions on a row.

@@ -18,6 +18,14 @@ WHERE entity_type = ?
 ORDER BY cost_nano_usd DESC, entity_id, member_id
 LIMIT ?;
 
+-- name: spend_of
+-- Return what those of the entities (a JSON list of type, id and member) that ever spent have spent.
+SELECT entity_type, entity_id, member_id, cost_nano_usd
+FROM totals
+WHERE (entity_type, entity_id, member_id) IN (
+  SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)
+);
+
 -- name: daily
 -- Return the cube's sums over some days by one column; days in order, everything else dearest first.
 SELECT

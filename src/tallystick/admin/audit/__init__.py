@@ -1,0 +1,3 @@
+"""`/audit` over HTTP."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""`/budget/…` over HTTP."""
+
+from __future__ import annotations

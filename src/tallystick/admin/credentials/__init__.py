@@ -1,0 +1,3 @@
+"""Credentials over HTTP: parameters that deployments share by name."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""`/customer/…` over HTTP."""
+
+from __future__ import annotations

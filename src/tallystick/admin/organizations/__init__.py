@@ -1,0 +1,3 @@
+"""`/organization/…` over HTTP."""
+
+from __future__ import annotations

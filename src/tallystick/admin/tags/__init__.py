@@ -1,0 +1,3 @@
+"""`/tag/…` over HTTP."""
+
+from __future__ import annotations

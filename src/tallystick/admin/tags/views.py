@@ -1,0 +1,32 @@
+"""Tags as LiteLLM's API shows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tallystick.access.tags import TagSpec
+from tallystick.admin.budget_fields import shown_held_budget
+from tallystick.admin.first_seen import NEVER
+from tallystick.admin.limits import text_of, usd
+from tallystick.control.objects import ControlObject, spec_as
+
+
+def shown_tag(
+    tag: ControlObject, budget: ControlObject | None, *, spend_nano_usd: int, now: datetime
+) -> dict[str, Any]:  # Any: JSON.
+    """Return a tag with its spend and its budget. Times are null for one that only the ledger knows."""
+    spec = spec_as(TagSpec, tag.spec)
+    made = tag.created_at != NEVER
+    return {
+        "name": tag.object_id,
+        "description": spec.description or None,
+        "models": spec.models,
+        "model_info": None,
+        "spend": usd(spend_nano_usd),
+        **shown_held_budget(budget, now=now),
+        **spec.other,
+        "created_at": text_of(tag.created_at) if made else None,
+        "created_by": tag.created_by or None,
+        "updated_at": text_of(tag.updated_at) if made else None,
+    }

@@ -1,0 +1,9 @@
+"""The composition root: settings in, running services out. Only here are stores opened and adapters loaded by need."""
+
+from __future__ import annotations
+
+from tallystick.bootstrap.key_ring import open_key_ring
+from tallystick.bootstrap.services import Services, snapshot_builder
+from tallystick.bootstrap.stores import Store, open_store, sqlite_path
+
+__all__ = ["Services", "Store", "open_key_ring", "open_store", "snapshot_builder", "sqlite_path"]

@@ -1,0 +1,208 @@
+"""Everything that runs in one worker process, put together from the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Final
+
+from tallystick.access.authenticator import Authenticator
+from tallystick.access.blocked_customers import BlockedCustomers
+from tallystick.bootstrap.health import health_details
+from tallystick.bootstrap.stores import Store
+from tallystick.calls.attribution import Attributor
+from tallystick.calls.metered_stream import StreamLimits
+from tallystick.calls.pipeline import Pipeline
+from tallystick.calls.settle import Settler
+from tallystick.config.settings import Settings
+from tallystick.control.build import SnapshotBuilder
+from tallystick.control.deployment import Snapshot
+from tallystick.control.feed import ChangeFeed
+from tallystick.control.key_ring import KeyRing
+from tallystick.control.prices import PriceList
+from tallystick.control.sealer import Sealer
+from tallystick.control.snapshot_keeper import SnapshotKeeper
+from tallystick.control.writer import ObjectWriter
+from tallystick.errors import StoreError
+from tallystick.ledger.committer import CommitterLimits
+from tallystick.ledger.journal import JournalLimits
+from tallystick.ledger.service import LedgerService
+from tallystick.providers.registry import build_providers
+from tallystick.providers.transport import Transport
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.ids import new_event_id
+from tallystick.runtime.service import ServiceGroup, SupervisedLoop
+from tallystick.runtime.telemetry import Metrics
+
+_PING_SECONDS: Final = 2.0
+_PRICE_LOOK_SECONDS: Final = 60.0
+# PostgreSQL wakes the feed and the poll only repairs what it missed; SQLite can't, and a look at its file costs little.
+_FEED_SECONDS: Final[Mapping[str, float]] = {"postgres": 1.0, "sqlite": 0.25}
+
+
+def snapshot_builder(
+    settings: Settings, *, key_ring: KeyRing, environ: Mapping[str, str], clock: Clock
+) -> SnapshotBuilder:
+    """Return what resolves the models of the file and the database: targets, credentials, prices.
+
+    Credentials that an entry does not have are looked for in `environ`, under their usual names. Raises ConfigError
+    for what is wrong with the file; `check` looks at each entry.
+    """
+    return SnapshotBuilder(settings, environ=environ, clock=clock, price_list=_load_price_list, sealer=Sealer(key_ring))
+
+
+def _load_price_list() -> PriceList:
+    """Load the list when a deployment needs it: it takes longer than all the rest."""
+    from tallystick.pricing import price_map
+
+    return price_map
+
+
+class Services:
+    """The services of one worker, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        key_ring: KeyRing,
+        master_key_hash: str,
+        environ: Mapping[str, str],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.metrics = metrics
+        self.ledger = _ledger_service(settings, store=store, clock=clock, metrics=metrics)
+        self.snapshots = SnapshotKeeper(
+            store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
+        )
+        self.authenticator = Authenticator(
+            store.control,
+            master_key_hash=master_key_hash,
+            clock=clock,
+            metrics=metrics,
+            cache_max=settings.server.key_cache_max,
+        )
+        self.blocked_customers = BlockedCustomers(store.control)
+        # In this order: a blocked key does not wait until a snapshot is built.
+        self.feed = ChangeFeed(
+            store.control,
+            (self.authenticator, self.blocked_customers, self.snapshots),
+            clock=clock,
+            metrics=metrics,
+            interval_seconds=_FEED_SECONDS[store.kind],
+        )
+        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
+        self.transport = Transport(
+            connections_max=settings.upstream.connections_max,
+            connections_per_host_max=settings.upstream.connections_per_host_max,
+            keep_alive_seconds=settings.upstream.keepalive_seconds,
+            connect_timeout_seconds=settings.upstream.connect_timeout_seconds,
+        )
+        self._providers = build_providers(
+            self.transport,
+            new_id=lambda: new_event_id(clock.now()),
+            now_seconds=lambda: int(clock.now().timestamp()),
+        )
+        prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
+        self._group = ServiceGroup((self.ledger, self.feed, prices))
+        self._settler: Settler | None = None
+
+    def snapshot(self) -> Snapshot:
+        """All that calls are served with now."""
+        return self.snapshots.current
+
+    async def start(self) -> Pipeline:
+        """Start everything and return the pipeline for calls. Raises LedgerUnavailable when no journal can be had.
+
+        Where the database answers, its objects are in force when this returns; where it is away, the file's models
+        are served until it comes.
+        """
+        await self.feed.poll()
+        await self._group.start()
+        self._settler = Settler(journal=self.ledger.journal, clock=self.clock, metrics=self.metrics)
+        return Pipeline(
+            snapshot=self.snapshot,
+            providers=self._providers,
+            attributor=Attributor(self.settings.attribution, metrics=self.metrics),
+            blocked_customers=self.blocked_customers,
+            settler=self._settler,
+            stream_limits=StreamLimits(
+                on_client_disconnect=self.settings.stream.on_client_disconnect,
+                drain_seconds=self.settings.stream.drain_seconds,
+            ),
+            draw=random.random,
+        )
+
+    async def _follow_prices(self) -> None:
+        """Resolve the prices anew when one of them changes by the calendar: some have hours, or a first day."""
+        while True:
+            until, left = self.snapshots.prices_until, _PRICE_LOOK_SECONDS
+            if until is not None:
+                left = min(left, (until - self.clock.now()).total_seconds())
+            if left > 0:
+                await self.clock.sleep(left)
+            else:
+                await self.snapshots.renew_prices()
+
+    async def stop(self) -> None:
+        """Commit what is left, close every connection."""
+        await self._group.stop()
+        await self.transport.aclose()
+        await self.store.close()
+
+    # What the health pages show
+
+    async def database_connected(self) -> bool:
+        """Whether the database answers now."""
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await self.store.ping()
+        except (StoreError, TimeoutError):
+            return False
+        return True
+
+    def can_serve(self) -> bool:
+        """Whether calls are served: the journal takes them, and the database's objects were read at least once."""
+        return self.feed.revision is not None and self.ledger.journal.has_room
+
+    def details(self) -> Mapping[str, object]:
+        """Services, journal, control objects and deployments, for the page `/health`."""
+        return health_details(
+            is_healthy=self.can_serve(),
+            journal=self.ledger.journal,
+            services=self._group.health(),
+            feed=self.feed,
+            snapshot=self.snapshot(),
+            outcomes=self._settler.last_outcomes if self._settler else {},
+        )
+
+    def render_metrics(self) -> bytes:
+        return self.metrics.render()
+
+
+def _ledger_service(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> LedgerService:
+    return LedgerService(
+        directory=settings.journal.directory,
+        store=store.ledger,
+        journal_limits=JournalLimits(
+            sync=settings.journal.sync,
+            bytes_max=settings.journal.bytes_max,
+            segment_bytes=settings.journal.segment_bytes,
+            policy=settings.journal.policy,
+        ),
+        committer_limits=CommitterLimits(
+            batch_events_max=settings.committer.batch_events_max,
+            batch_wait_seconds=settings.committer.batch_wait_seconds,
+            retry_seconds_min=settings.committer.retry_seconds_min,
+            retry_seconds_max=settings.committer.retry_seconds_max,
+        ),
+        drain_seconds=settings.server.drain_seconds,
+        clock=clock,
+        metrics=metrics,
+    )

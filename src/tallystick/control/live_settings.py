@@ -1,0 +1,131 @@
+"""Settings that may be changed while the gateway runs: which there are, and what is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+import pydantic
+
+from tallystick.config.accounting_settings import CostSettings
+from tallystick.config.settings import Settings
+
+DISCOUNTS: Final = "litellm_settings.cost_discount_config"
+MARGINS: Final = "litellm_settings.cost_margin_config"
+NUM_RETRIES: Final = ("router_settings.num_retries", "litellm_settings.num_retries")
+"""The first one that is set holds."""
+PUBLIC_MODEL_GROUPS: Final = "litellm_settings.public_model_groups"
+_RETRIES_MAX: Final = 20
+_LIST_MAX: Final = 10_000
+
+
+class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force at a revision: the file's, and the database's where the file has none."""
+
+    costs: CostSettings = CostSettings()
+    num_retries: int = 2
+    """Further tries of a call after one that failed in a way that may pass."""
+    public_model_groups: tuple[str, ...] = ()
+    values: Mapping[str, Any] = {}  # Any: JSON.
+    """Other live settings that are set, by the whole name, as in `litellm_settings.default_team_params`."""
+
+
+class LiveSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting that the admin API may write."""
+
+    description: str
+    type_name: str
+    check: Callable[[Any], object]  # Any: JSON.
+    """Raises ValueError that says what would be right."""
+    has_effect: bool = True
+    """False: it is kept and shown, and nothing acts upon it yet."""
+
+
+def live_settings(settings: Settings, written: Mapping[str, Any]) -> LiveSettings:  # Any: JSON.
+    """Return what is in force. `written` are the database's values by the whole name, checked by `LIVE`."""
+    values = {name: value for name, value in written.items() if name not in settings.owned}
+    costs = settings.costs
+    given = {"discounts": values.get(DISCOUNTS), "margins": values.get(MARGINS)}
+    if any(value is not None for value in given.values()):
+        kept = {"discounts": costs.discounts, "margins": costs.margins}
+        costs = CostSettings.model_validate(kept | {name: value for name, value in given.items() if value is not None})
+    retries = next((values[name] for name in NUM_RETRIES if name in values), settings.routing.num_retries)
+    return LiveSettings(
+        costs=costs,
+        num_retries=retries,
+        public_model_groups=tuple(values.get(PUBLIC_MODEL_GROUPS, settings.control.public_model_groups)),
+        values={name: value for name, value in (*settings.file_values.items(), *values.items()) if name in LIVE},
+    )
+
+
+def _costs(field: str) -> Callable[[Any], object]:  # Any: JSON.
+    def check(value: Any) -> object:  # Any: JSON.
+        try:
+            return CostSettings.model_validate({field: value})
+        except pydantic.ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            place = ".".join(str(step) for step in first["loc"][1:])
+            raise ValueError(f"{place or 'it'}: {first['msg']}") from None
+
+    return check
+
+
+def _is(of: Any, words: str) -> Callable[[Any], object]:  # Any: a type as msgspec takes it; JSON.
+    def check(value: Any) -> object:  # Any: JSON.
+        try:
+            return msgspec.convert(value, of)
+        except msgspec.ValidationError:
+            raise ValueError(f"it must be {words}") from None
+
+    return check
+
+
+_RETRIES: Final = _is(Annotated[int, msgspec.Meta(ge=0, le=_RETRIES_MAX)], f"a whole number from 0 to {_RETRIES_MAX}")
+_SWITCH: Final = _is(bool, "true or false")
+_OBJECT: Final = _is(dict[str, Any], "a JSON object")  # Any: JSON.
+_TEXTS: Final = _is(Annotated[list[str], msgspec.Meta(max_length=_LIST_MAX)], "a list of texts")
+
+LIVE: Final[Mapping[str, LiveSetting]] = {
+    DISCOUNTS: LiveSetting(
+        description="Discount by provider, as a fraction.", type_name="Dict", check=_costs("discounts")
+    ),
+    MARGINS: LiveSetting(
+        description="Margin by provider, or `global`: a fraction, or percentage and fixed_amount (USD a call).",
+        type_name="Dict",
+        check=_costs("margins"),
+    ),
+    **{
+        name: LiveSetting(
+            description="Further tries of a call after one that failed in a way that may pass.",
+            type_name="Integer",
+            check=_RETRIES,
+        )
+        for name in NUM_RETRIES
+    },
+    PUBLIC_MODEL_GROUPS: LiveSetting(
+        description="Model groups that /model_group/info calls public.", type_name="List", check=_TEXTS
+    ),
+    "litellm_settings.public_model_groups_links": LiveSetting(
+        description="Links about public model groups.", type_name="Dict", check=_OBJECT, has_effect=False
+    ),
+    "litellm_settings.default_internal_user_params": LiveSetting(
+        description="What new users have unless told otherwise.", type_name="Dict", check=_OBJECT, has_effect=False
+    ),
+    "litellm_settings.default_team_params": LiveSetting(
+        description="What new teams have unless told otherwise.", type_name="Dict", check=_OBJECT, has_effect=False
+    ),
+    "litellm_settings.turn_off_message_logging": LiveSetting(
+        description="Keep messages out of logs.", type_name="Boolean", check=_SWITCH, has_effect=False
+    ),
+    "litellm_settings.budget_rollover": LiveSetting(
+        description="Carry what was spent too much into the next window.",
+        type_name="Boolean",
+        check=_SWITCH,
+        has_effect=False,
+    ),
+    "litellm_settings.block_requests_for_models_without_pricing": LiveSetting(
+        description="Refuse calls whose price is unknown.", type_name="Boolean", check=_SWITCH, has_effect=False
+    ),
+}
+"""By the whole name. LiteLLM lets the database override these while it runs, too."""

@@ -1,0 +1,173 @@
+"""From a deployment as it is written to one that can be called: credential, references, target, price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pydantic
+
+from tallystick.config.accounting_settings import CostSettings
+from tallystick.config.model_list import ModelEntry
+from tallystick.config.references import resolve_text
+from tallystick.control.candidates import Candidate
+from tallystick.control.deployment import Deployment
+from tallystick.control.prices import PriceList
+from tallystick.errors import ConfigError
+from tallystick.pricing.overrides import deployment_sheet
+from tallystick.pricing.price import PriceSheet
+from tallystick.providers.base import Target
+from tallystick.providers.catalog import MOCK_RESPONSE, InvalidTarget, build_target
+
+_DEPTH_MAX: Final = 32
+_CREDENTIAL: Final = "litellm_credential_name"
+
+
+class CannotServe(ValueError):
+    """A deployment can't be called as it is written; `field` is what to mend, and nothing secret is said."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deployment is resolved with."""
+
+    environment: Mapping[str, str]
+    credentials: Mapping[str, Mapping[str, Any] | str]  # Any: JSON.
+    """The values of each credential by its name, or why it can't be used."""
+    costs: CostSettings
+    prices: Callable[[], PriceList]
+    """Called for the first deployment to price: loading the list takes long."""
+    now: datetime
+    timeout_seconds: float
+    stream_idle_seconds: float
+
+
+class Resolved(NamedTuple):
+    """A deployment, and until when its price holds; None when that does not change by the calendar."""
+
+    deployment: Deployment
+    prices_until: datetime | None
+
+
+def resolve(candidate: Candidate, around: Around, *, shown_params: Mapping[str, Any]) -> Resolved:  # Any: JSON.
+    """Return what can be called. Raises CannotServe."""
+    entry = _entry(candidate, around)
+    target = _target(entry, around)
+    price = _price(entry, target, candidate.deployment_id, around)
+    info, params = entry.model_info, entry.litellm_params
+    deployment = Deployment(
+        deployment_id=candidate.deployment_id,
+        model_group=(info.team_id and info.team_public_model_name) or entry.model_name,
+        target=target,
+        price=price.sheet,
+        weight=1 if params.weight is None else params.weight,
+        team_id=info.team_id or "",
+        access_groups=info.access_groups,
+        context_tokens=price.context_tokens,
+        credential_name=params.litellm_credential_name or "",
+        shown_params=shown_params,
+        model_info={**candidate.info, "id": candidate.deployment_id, "db_model": not candidate.from_file},
+    )
+    return Resolved(deployment, price.until)
+
+
+def _entry(candidate: Candidate, around: Around) -> ModelEntry:
+    """Merge the credential below the deployment's own parameters and resolve every reference."""
+    given = {name: value for name, value in candidate.params.items() if value is not None}
+    credential_name = given.get(_CREDENTIAL)
+    if credential_name is not None:
+        given = {**_credential(credential_name, around), **given}
+    given = {
+        name: value if name == _CREDENTIAL else _resolved(value, around.environment, depth=0, name=name)
+        for name, value in given.items()
+    }
+    written = {"model_name": candidate.model_group, "litellm_params": given, "model_info": dict(candidate.info)}
+    try:
+        return ModelEntry.model_validate(written)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        field = ".".join(str(step) for step in first["loc"] if step not in {"prices", "extra"})
+        raise CannotServe(field, first["msg"].removeprefix("Value error, ")) from None
+
+
+def _target(entry: ModelEntry, around: Around) -> Target:
+    params = entry.litellm_params
+    try:
+        return build_target(
+            params.model,
+            api_key=params.api_key,
+            api_base=params.api_base,
+            api_version=params.api_version,
+            organization=params.organization,
+            extra_headers=params.extra_headers,
+            timeout_seconds=params.timeout or around.timeout_seconds,
+            stream_idle_seconds=params.stream_timeout or around.stream_idle_seconds,
+            options={} if params.mock_response is None else {MOCK_RESPONSE: params.mock_response},
+            environment=around.environment,
+        )
+    except InvalidTarget as error:
+        raise CannotServe(f"litellm_params.{error.field}", str(error)) from error
+
+
+class _Price(NamedTuple):
+    sheet: PriceSheet | None
+    until: datetime | None
+    context_tokens: int | None
+
+
+def _price(entry: ModelEntry, target: Target, deployment_id: str, around: Around) -> _Price:
+    """Look the price up as it is now."""
+    now, api_base = around.now, entry.litellm_params.api_base or ""
+    changes: list[datetime | None] = []
+    contexts: list[int | None] = []
+
+    def seed(provider: str, model: str) -> PriceSheet | None:
+        prices = around.prices()
+        changes.append(prices.next_change(provider, model, now=now, api_base=api_base))
+        contexts.append(prices.context_tokens(provider, model, api_base=api_base))
+        return prices.resolve(provider, model, now=now, api_base=api_base)
+
+    try:
+        sheet = deployment_sheet(
+            deployment_id=deployment_id,
+            provider=target.provider,
+            model=target.model,
+            prices=entry.prices,
+            base_model=entry.base_model,
+            costs=around.costs,
+            seed=seed,
+        )
+    except ConfigError as error:
+        raise CannotServe("litellm_params", str(error)) from error
+    until = min((change for change in changes if change is not None), default=None)
+    return _Price(sheet, until, next((context for context in contexts if context is not None), None))
+
+
+def _credential(name: object, around: Around) -> Mapping[str, Any]:  # Any: JSON.
+    found = around.credentials.get(name) if isinstance(name, str) else None
+    if found is None:
+        reason = f"there is no credential {str(name)[:100]!r}: add it with POST /credentials"
+        raise CannotServe(f"litellm_params.{_CREDENTIAL}", reason)
+    if isinstance(found, str):
+        raise CannotServe(f"litellm_params.{_CREDENTIAL}", f"the credential {name!r} can't be used: {found}")
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _resolved(value: Any, environment: Mapping[str, str], *, depth: int, name: str) -> Any:  # Any: JSON.
+    if depth > _DEPTH_MAX:
+        raise CannotServe(f"litellm_params.{name}", f"it must not be nested deeper than {_DEPTH_MAX} levels")
+    if isinstance(value, str):
+        try:
+            return resolve_text(value, environment)
+        except ValueError as error:
+            raise CannotServe(f"litellm_params.{name}", str(error)) from None
+    if isinstance(value, dict):
+        return {key: _resolved(item, environment, depth=depth + 1, name=name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item, environment, depth=depth + 1, name=name) for item in value]
+    return value
