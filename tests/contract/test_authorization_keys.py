@@ -1,8 +1,8 @@
 """The authorization matrix of virtual keys: every cell that the contract pins, and nothing changed by what is denied.
 
-PA proxy admin, OA org admin of A, TA team admin of alpha, IU/OW/UN members of alpha, XO member of beta, SA service account of
-alpha, OB org admin of B. Targets: self is a key of the caller without a team, owner OW's key in alpha, cross XO's key
-in beta.
+PA proxy admin, OA org admin of A, TA team admin of alpha, IU/OW/UN members of alpha, XO member of beta, SA service
+account of alpha, OB org admin of B. Targets: self is a key of the caller without a team, owner OW's key in alpha, cross
+XO's key in beta.
 """
 
 from __future__ import annotations

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from contract.team_world import CALLERS, ORGANIZATIONS, TeamWorld
+from contract.team_world import TEAMS, TeamWorld
+from contract.world import COLUMNS
 
 # '-' is a cell that no client relies on; there too a denied call has to be inert.
 MATRIX = """
                        PA  OA  TA  IU  OW  UN  XO  SA  OB
 team_new/none          200 401 401 401 401 401 401 401 401
-team_new/org_a         200 200 401 401 401 401 401 401 401
-team_new/org_b         200 401 401 401 401 401 401 401 200
+team_new/org-a         200 200 401 401 401 401 401 401 401
+team_new/org-b         200 401 401 401 401 401 401 401 200
 team_update/alpha      200 200 401 401 401 401 401 401 401
 team_update/beta       200 401 401 401 401 401 401 401 200
 team_relocate/alpha    200 401 401 401 -   -   -   -   403
@@ -40,16 +41,16 @@ ROWS = [line.split() for line in MATRIX.strip().splitlines()[1:]]
 CELLS = [
     pytest.param(row, caller, status, id=f"{row}-{caller}")
     for row, *statuses in ROWS
-    for caller, status in zip(CALLERS, statuses, strict=True)
+    for caller, status in zip(COLUMNS, statuses, strict=True)
 ]
-A_MEMBER = {"alpha": "UN", "beta": "XO"}
+A_MEMBER = {"alpha": "user-un", "beta": "user-xo"}
 READS = {"team_info", "permissions_list"}
 
 
 def request_of(row):
     """Return method, path and body (or query) of a row."""
     action, target = row.split("/")
-    team = {"team_id": target, "organization_id": ORGANIZATIONS.get(target)}
+    team = {"team_id": target, "organization_id": TEAMS.get(target)}
     member = {"team_id": target, "user_id": A_MEMBER.get(target)}
     match action:
         case "team_new":
@@ -58,11 +59,11 @@ def request_of(row):
         case "team_update":
             return "POST", "/team/update", {**team, "team_alias": "renamed", "max_budget": 5}
         case "team_relocate":
-            return "POST", "/team/update", {"team_id": target, "organization_id": "org_b"}
+            return "POST", "/team/update", {"team_id": target, "organization_id": "org-b"}
         case "team_info":
             return "GET", "/team/info", {"team_id": target}
         case "team_delete":
-            return "POST", "/team/delete", {"team_ids": [target], "organization_id": ORGANIZATIONS[target]}
+            return "POST", "/team/delete", {"team_ids": [target], "organization_id": TEAMS[target]}
         case "team_block" | "team_unblock":
             return "POST", f"/team/{action.removeprefix('team_')}", team
         case "member_add":
@@ -96,7 +97,7 @@ async def prepare(world, row):
 
 @pytest.mark.parametrize(("row", "caller", "status"), CELLS)
 async def test_cell(row, caller, status):
-    world = await TeamWorld().populate()
+    world = await TeamWorld.build()
     await prepare(world, row)
     before = await world.everything()
     method, path, content = request_of(row)
@@ -121,10 +122,10 @@ async def test_cell(row, caller, status):
 @pytest.mark.parametrize("row", [row for row, *_ in ROWS])
 async def test_organization_admin_by_membership_alone(row):
     """What counts is the role in the organization; a role of the same name in the user's own row adds nothing."""
-    statuses = dict(zip(CALLERS, next(rest for name, *rest in ROWS if name == row), strict=True))
-    world = await TeamWorld().populate()
+    statuses = dict(zip(COLUMNS, next(rest for name, *rest in ROWS if name == row), strict=True))
+    world = await TeamWorld.build()
     await world.make_user_with_key("BM")
-    await world.join_organization("BM", "org_a")
+    await world.join_organization("BM", "org-a")
     await world.make_user_with_key("NO", role="org_admin")
     await prepare(world, row)
     method, path, content = request_of(row)
@@ -143,7 +144,7 @@ async def test_organization_admin_by_membership_alone(row):
 
 
 async def test_lists_by_caller():
-    world = await TeamWorld().populate()
+    world = await TeamWorld.build()
 
     async def listed(caller):
         plain = await world.get("/team/list", as_caller=caller)
@@ -162,25 +163,25 @@ async def test_lists_by_caller():
 
 
 async def test_lists_of_others_are_refused():
-    world = await TeamWorld().populate()
+    world = await TeamWorld.build()
     for path in ("/team/list", "/v2/team/list"):
-        assert (await world.get(path, as_caller="IU", user_id="XO")).status == 401
-        assert (await world.get(path, as_caller="SA", user_id="XO")).status == 401
-        assert (await world.get(path, as_caller="IU", user_id="IU")).status == 200
-        assert (await world.get(path, as_caller="IU", organization_id="org_b")).status == 403
-        assert (await world.get(path, as_caller="OA", organization_id="org_b")).status == 403
-        assert (await world.get(path, as_caller="OA", organization_id="org_a")).status == 200
+        assert (await world.get(path, as_caller="IU", user_id="user-xo")).status == 401
+        assert (await world.get(path, as_caller="SA", user_id="user-xo")).status == 401
+        assert (await world.get(path, as_caller="IU", user_id="user-iu")).status == 200
+        assert (await world.get(path, as_caller="IU", organization_id="org-b")).status == 403
+        assert (await world.get(path, as_caller="OA", organization_id="org-b")).status == 403
+        assert (await world.get(path, as_caller="OA", organization_id="org-a")).status == 200
         assert (await world.get(path, status="active")).status == 400
         # An organization's admin sees of another user what belongs to the organization.
-        seen = (await world.get(path, as_caller="OA", user_id="XO")).json()
+        seen = (await world.get(path, as_caller="OA", user_id="user-xo")).json()
         assert (seen["teams"] if isinstance(seen, dict) else seen) == []
 
 
 async def test_viewers_read_and_never_write():
-    world = await TeamWorld().populate()
+    world = await TeamWorld.build()
     await world.make_user_with_key("PV", role="proxy_admin_viewer")
     await world.make_user_with_key("IV", role="internal_user_viewer")
-    await world.join("IV", "alpha", role="admin")
+    await world.put_member("alpha", "IV", "admin")
     for row, *_ in ROWS:
         method, path, content = request_of(row)
         for caller in ("PV", "IV"):

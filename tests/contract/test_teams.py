@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from contract.team_world import TeamWorld, plain_key
-from tallystick.access.keys import hash_key
+from contract.team_world import TeamWorld
 from tallystick.access.budgets import BudgetSpec
+from tallystick.access.keys import hash_key
 from tallystick.access.limits import Limits
 from tallystick.access.teams import OrganizationSpec
 from tallystick.control.objects import Kind
@@ -19,13 +19,13 @@ NANO = 1_000_000_000
 
 @pytest.fixture
 async def world():
-    return await TeamWorld().populate()
+    return await TeamWorld.build()
 
 
 EVERYTHING = {
     "team_id": "research",
     "team_alias": "Research",
-    "organization_id": "org_a",
+    "organization_id": "org-a",
     "models": ["gpt-4o", "openai/*"],
     "model_aliases": {"fast": "gpt-4o-mini"},
     "metadata": {"cost_center": 7, "nested": {"a": [1, None]}},
@@ -88,27 +88,27 @@ async def test_new_with_budgets_over_several_windows(world):
 
 async def test_new_with_members_makes_unknown_users(world):
     members = [
-        {"role": "admin", "user_id": "TA"},
+        {"role": "admin", "user_id": "user-ta"},
         {"role": "user", "user_id": "new-one"},
         {"role": "user", "user_email": "new-two@example.org"},
-        {"role": "user", "user_email": "iu@example.org"},
+        {"role": "user", "user_email": "user-iu@example.com"},
     ]
-    made = await world.good("/team/new", {"team_id": "t", "members_with_roles": members, "admins": ["OW"]})
+    made = await world.good("/team/new", {"team_id": "t", "members_with_roles": members, "admins": ["user-ow"]})
     shown = {(each["user_email"], each["role"]): each["user_id"] for each in made["members_with_roles"]}
-    assert shown[("ta@example.org", "admin")] == "TA"
+    assert shown[("user-ta@example.com", "admin")] == "user-ta"
     assert shown[(None, "user")] == "new-one"
-    assert shown[("iu@example.org", "user")] == "IU"
-    assert shown[("ow@example.org", "admin")] == "OW"
+    assert shown[("user-iu@example.com", "user")] == "user-iu"
+    assert shown[("user-ow@example.com", "admin")] == "user-ow"
     made_id = shown[("new-two@example.org", "user")]
     assert (await world.find(Kind.USER, made_id)).name == "new-two@example.org"
     assert await world.find(Kind.USER, "new-one") is not None
-    assert set(made["admins"]) == {"TA", "OW"}
+    assert set(made["admins"]) == {"user-ta", "user-ow"}
     assert len(made["members"]) == 5
 
 
 async def test_an_organization_admin_becomes_admin_of_the_team_he_makes(world):
-    made = await world.good("/team/new", {"organization_id": "org_a"}, as_caller="OA")
-    assert made["members_with_roles"] == [{"user_id": "OA", "user_email": "oa@example.org", "role": "admin"}]
+    made = await world.good("/team/new", {"organization_id": "org-a"}, as_caller="OA")
+    assert made["members_with_roles"] == [{"user_id": "user-oa", "user_email": "user-oa@example.com", "role": "admin"}]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ async def test_update_replaces_metadata_and_patch_merges_it(world):
 
 async def test_update_by_an_organization_admin_without_naming_the_organization(world):
     data = (await world.good("/team/update", {"team_id": "alpha", "max_budget": 3}, as_caller="OA"))["data"]
-    assert (data["max_budget"], data["organization_id"]) == (3, "org_a")
+    assert (data["max_budget"], data["organization_id"]) == (3, "org-a")
     error = await world.refused(403, "/team/update", {"team_id": "alpha", "max_budget": 4}, as_caller="OB")
     assert "do not have access to this team" in error["message"]
     await world.refused(403, "/team/alpha", {"max_budget": 4}, as_caller="OB", method="PATCH")
@@ -223,24 +223,24 @@ async def test_a_team_admin_lowers_limits_and_raises_none(world):
 
 
 async def test_info(world):
-    await world.good("/team/member_update", {"team_id": "alpha", "user_id": "UN", "max_budget_in_team": 2,
+    await world.good("/team/member_update", {"team_id": "alpha", "user_id": "user-un", "max_budget_in_team": 2,
                                              "budget_duration": "1d"})  # fmt: skip
-    await world.make_key("in-alpha", user_id="OW", team_id="alpha", name="ow-key")
-    await world.spend(1_500_000_000, key_hash=hash_key(plain_key("in-alpha")), team_id="alpha", user_id="OW")
+    await world.make_key("in-alpha", user_id="user-ow", team_id="alpha", name="ow-key")
+    await world.spend(1_500_000_000, key_hash=hash_key(world.keys["in-alpha"]), team_id="alpha", user_id="user-ow")
     shown = await world.info("alpha", as_caller="IU")
     assert shown["team_id"] == "alpha"
-    assert {"user_id": "TA", "user_email": "ta@example.org", "role": "admin"} in shown["team_info"][
+    assert {"user_id": "user-ta", "user_email": "user-ta@example.com", "role": "admin"} in shown["team_info"][
         "members_with_roles"
     ]
     assert (shown["team_info"]["spend"], shown["team_info"]["blocked"]) == (1.5, False)
     keys = {key["key_alias"]: key for key in shown["keys"]}
-    assert (keys["ow-key"]["spend"], keys["ow-key"]["token"]) == (1.5, hash_key(plain_key("in-alpha")))
-    assert plain_key("in-alpha") not in str(shown)
+    assert (keys["ow-key"]["spend"], keys["ow-key"]["token"]) == (1.5, hash_key(world.keys["in-alpha"]))
+    assert world.keys["in-alpha"] not in str(shown)
     memberships = {each["user_id"]: each for each in shown["team_memberships"]}
-    assert memberships.keys() == {"TA", "IU", "OW", "UN"}
-    assert memberships["OW"]["spend"] == 1.5
-    assert memberships["OW"]["litellm_budget_table"] is None
-    budget = memberships["UN"]["litellm_budget_table"]
+    assert memberships.keys() == {"user-ta", "user-iu", "user-ow", "user-un"}
+    assert memberships["user-ow"]["spend"] == 1.5
+    assert memberships["user-ow"]["litellm_budget_table"] is None
+    budget = memberships["user-un"]["litellm_budget_table"]
     assert (budget["max_budget"], budget["budget_reset_at"]) == (2.0, "2026-01-06T00:00:00+00:00")
 
 
@@ -261,7 +261,7 @@ async def test_info_of_what_is_not_there_and_of_what_is_not_mine(world):
 
 
 async def test_delete_takes_keys_and_memberships_along(world):
-    await world.make_key("in-alpha", user_id="OW", team_id="alpha")
+    await world.make_key("in-alpha", user_id="user-ow", team_id="alpha")
     assert (await world.get("/team/info", as_caller="in-alpha", team_id="alpha")).status == 200
     answer = await world.good("/team/delete", {"team_ids": ["alpha", "alpha"]})
     assert answer == {"deleted_teams": ["alpha"]}
@@ -270,7 +270,7 @@ async def test_delete_takes_keys_and_memberships_along(world):
     _, left = await world.everything()
     assert [each for each in left.values() if each.team_id == "alpha"] == []
     assert (await world.get("/team/list", as_caller="IU")).json() == []
-    assert await world.find(Kind.USER, "OW") is not None
+    assert await world.find(Kind.USER, "user-ow") is not None
     actions = {row.ref.kind: row.action for row in (await world.control.list_audit(
         AuditFilter(action="deleted"), offset=0, limit=100)).rows}  # fmt: skip
     assert actions == {Kind.TEAM: "deleted", Kind.KEY: "deleted", Kind.TEAM_MEMBER: "deleted"}
@@ -291,7 +291,12 @@ async def test_a_deleted_team_is_listed_as_deleted_and_its_id_is_free(world):
     page = (await world.get("/v2/team/list", status="deleted")).json()
     assert [team["team_id"] for team in page["teams"]] == ["alpha"]
     assert page["teams"][0]["deleted_at"]
-    assert {each["user_id"] for each in page["teams"][0]["members_with_roles"]} == {"TA", "IU", "OW", "UN"}
+    assert {each["user_id"] for each in page["teams"][0]["members_with_roles"]} == {
+        "user-ta",
+        "user-iu",
+        "user-ow",
+        "user-un",
+    }
     assert (await world.get("/v2/team/list", as_caller="IU", status="deleted")).json()["total"] == 1
     assert (await world.get("/v2/team/list", as_caller="XO", status="deleted")).json()["total"] == 0
     assert (await world.good("/team/new", {"team_id": "alpha"}))["members_with_roles"] == []
@@ -366,9 +371,9 @@ async def test_paged_list(world):
     assert await ids(search="sQuAd", sort_by="team_alias", sort_order="asc") == ["t0", "t1", "t2", "t3", "t4"]
     assert (await ids(team_alias="squad", sort_by="team_id", sort_order="desc"))[0] == "t4"
     assert await ids(search="squad", team_alias="Squad 3") == ["t3"]
-    assert await ids(organization_id="org_b") == ["beta"]
+    assert await ids(organization_id="org-b") == ["beta"]
     assert await ids(team_id="t2") == ["t2"]
-    assert await ids(user_id="IU") == ["alpha"]
+    assert await ids(user_id="user-iu") == ["alpha"]
     assert await ids(user_id="nobody") == []
     for query in ({"sort_by": "colour"}, {"sort_order": "up"}, {"page": 0}, {"page_size": 0}, {"status": "x"}):
         assert (await world.get("/v2/team/list", **query)).status == 400
@@ -400,5 +405,35 @@ async def test_the_audit_tells_who_changed_a_team(world):
     await world.good("/team/update", {"team_id": "alpha", "team_alias": "Alpha"}, as_caller="OA")
     where = AuditFilter(kind=Kind.TEAM, object_id="alpha", action="updated")
     (row,) = (await world.control.list_audit(where, offset=0, limit=10)).rows
-    assert row.author.user_id == "OA"
-    assert (row.before["name"], row.after["name"]) == ("", "Alpha")
+    assert row.author.user_id == "user-oa"
+    assert (row.before["name"], row.after["name"]) == ("alpha", "Alpha")
+
+
+async def test_secrets_in_metadata_and_settings_are_sealed_and_never_shown(world):
+    secrets = {
+        "metadata": {"logging": [{"callback_vars": {"langfuse_secret_key": "the-secret-1"}}], "owner": "ann"},
+        "router_settings": {"redis_password": "the-secret-2", "num_retries": 1},
+    }
+    made = await world.good("/team/new", {"team_id": "t", **secrets})
+    assert made["metadata"]["logging"] == [{"callback_vars": {"langfuse_secret_key": "****"}}]
+    assert made["router_settings"] == {"redis_password": "****", "num_retries": 1}
+    await world.good("/team/t", {"metadata": {"owner": "bob"}}, method="PATCH")
+    # Who writes back what he read changes no secret.
+    shown = (await world.info("t"))["team_info"]
+    back = {"team_id": "t", "metadata": shown["metadata"], "router_settings": shown["router_settings"]}
+    updated = await world.good("/team/update", back)
+    assert updated["data"]["metadata"]["owner"] == "bob"
+    held = await world.find(Kind.TEAM, "t")
+    opened = world.writer.sealer.open(held.kind, held.object_id, held.spec)
+    assert opened["metadata"]["logging"] == secrets["metadata"]["logging"]
+    assert opened["other"]["router_settings"] == secrets["router_settings"]
+    audit = (await world.control.list_audit(AuditFilter(object_id="t"), offset=0, limit=10)).rows
+    for text in (str(held.spec), str(shown), str(updated), str(audit)):
+        assert "the-secret" not in text
+
+
+@pytest.mark.parametrize("bad", ["nul\0", "x" * 257])
+async def test_an_id_in_the_path_is_checked_like_one_in_the_body(world, bad):
+    assert (await world.refused(400, f"/team/{bad}", {"team_alias": "a"}, method="PATCH"))["param"] == "team_id"
+    assert (await world.refused(400, f"/team/{bad}/member/u/reset_spend"))["param"] == "team_id"
+    assert (await world.refused(400, f"/team/alpha/member/{bad}/reset_spend"))["param"] == "user_id"

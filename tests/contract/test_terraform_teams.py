@@ -9,7 +9,7 @@ from contract.team_world import TeamWorld
 TEAM = {
     "team_id": "tf-team",
     "team_alias": "Terraform",
-    "organization_id": "org_a",
+    "organization_id": "org-a",
     "models": ["gpt-4o"],
     "model_aliases": {"fast": "gpt-4o-mini"},
     "metadata": {"owner": "platform", "level": "1"},
@@ -35,7 +35,7 @@ PROVIDER_SAYS_GONE = ("not found", "404", "does not exist")
 
 @pytest.fixture
 async def world():
-    return await TeamWorld().populate()
+    return await TeamWorld.build()
 
 
 async def read(world):

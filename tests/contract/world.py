@@ -13,14 +13,21 @@ from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
 from tallystick.access.users import Role, UserSpec
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
+from tallystick.config.secret_keys import SecretKey
 from tallystick.control.feed import ChangeFeed
+from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as, spec_from
+from tallystick.control.sealer import Sealer
 from tallystick.control.store import Author
 from tallystick.control.writer import ObjectWriter
+from tallystick.ledger.batch import batch_of
+from tallystick.ledger.event import SpendEvent
+from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
+SEALER = Sealer(KeyRing([SecretKey(key_id="test", key=bytes(32))]))
 MASTER = "sk-the-master-key-of-this-world"
 ORG_A, ORG_B = "org-a", "org-b"
 ALPHA, BETA, GAMMA = "alpha", "beta", "gamma"
@@ -45,7 +52,7 @@ class World:
             self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
         self.feed = ChangeFeed(self.control, (self.authenticator,), clock=self.clock, metrics=self.metrics)
-        self.writer = ObjectWriter(self.control, clock=self.clock, on_applied=self.feed.catch_up)
+        self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up)
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
@@ -58,6 +65,7 @@ class World:
         self.client = ASGIClient(create_admin_app(self.services), key=MASTER)
         self.keys: dict[str, str] = {}
         """The key with which each column calls: of its user and without a team; SA's is one of alpha without a user."""
+        self._commits = 0
         self.owner_key = ""
         """OW's key in alpha."""
         self.cross_key = ""
@@ -111,6 +119,29 @@ class World:
     async def call(self, column: str, method: str, path: str, body: Any = None, **query: Any) -> Answer:
         """Call the API as one of the columns."""
         return await self.client.request(method, path, body, key=self.keys[column], query=query)
+
+    async def ask(self, method: str, path: str, body: Any = None, *, status: int = 200, **query: Any) -> Any:
+        """Call with the master key; return the answer's JSON, or the error when another status is expected."""
+        answer = await self.client.request(method, path, body, query=query)
+        assert answer.status == status, (answer.status, answer.body)
+        return answer.json() if status == 200 else answer.error
+
+    async def spend(self, cost_nano_usd: int, **ids: str) -> None:
+        """Commit a call of this cost to the ledger."""
+        self._commits += 1
+        moment = self.clock.now()
+        event = SpendEvent(
+            event_id=new_event_id(moment),
+            call_type="acompletion",
+            endpoint="/v1/chat/completions",
+            status="success",
+            started_at=moment,
+            ended_at=moment,
+            cost_nano_usd=cost_nano_usd,
+            cost_status="priced",
+            **ids,
+        )
+        await self.ledger.commit(batch_of(f"producer-{self._commits}", 1, [event]))
 
     async def objects(self) -> dict[ObjectRef, ControlObject]:
         """Return everything that lives."""

@@ -27,6 +27,7 @@ from tallystick.admin.services import AdminServices
 from tallystick.admin.settings.routes import SettingRoutes
 from tallystick.admin.tags.routes import TagRoutes
 from tallystick.admin.teams.router import team_router
+from tallystick.admin.users.routes import user_router
 
 
 def create_admin_app(services: AdminServices) -> FastAPI:
@@ -43,6 +44,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     app.state.services = services
     app.include_router(key_router(services))
     app.include_router(team_router(services))
+    app.include_router(user_router(services))
     for routes in (
         ModelRoutes(services),
         ModelReads(services),

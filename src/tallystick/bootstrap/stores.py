@@ -51,6 +51,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
     from tallystick.stores.sqlite.ledger import SqliteLedger
+    from tallystick.stores.sqlite.specs import SqliteSpecStore
 
     path = sqlite_path(settings.database_url)
     try:
@@ -59,15 +60,14 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         raise ConfigError(f"{path.parent} can't be made: {error.strerror}", key_path="database_url") from error
     database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate)
     ledger = SqliteLedger(database=database)
-    control = SqliteControlStore(database=database)
     return Store(
         kind="sqlite",
         ledger=ledger,
         reader=ledger,
         auditor=SqliteAuditor(database=database),
         inspector=SqliteInspector(database=database),
-        control=control,
-        specs=control,
+        control=SqliteControlStore(database=database),
+        specs=SqliteSpecStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -80,6 +80,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
     from tallystick.stores.postgres.ledger import PostgresLedger
+    from tallystick.stores.postgres.specs import PostgresSpecStore
 
     database = PostgresDatabase(
         settings.database_url,
@@ -91,15 +92,14 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         auto_migrate=settings.database.auto_migrate,
     )
     ledger = PostgresLedger(database=database)
-    control = PostgresControlStore(database=database)
     return Store(
         kind="postgres",
         ledger=ledger,
         reader=ledger,
         auditor=PostgresAuditor(database=database),
         inspector=PostgresInspector(database=database),
-        control=control,
-        specs=control,
+        control=PostgresControlStore(database=database),
+        specs=PostgresSpecStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,

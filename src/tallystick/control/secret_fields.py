@@ -134,10 +134,13 @@ def _of_setting(object_id: str, path: Path, text: str) -> bool:
 
 
 def _of_entity(_object_id: str, path: Path, _text: str) -> bool:
-    """What people write into `metadata` stays as it is, but for what logging callbacks sign in with, and names."""
-    if path[0] != "metadata":
-        return False
-    return "callback_vars" in path or _any_name(looks_secret, path[1:])
+    """What people write into `metadata` stays as it is, but for what logging callbacks sign in with, and names.
+
+    So do the fields that are kept in `other`; inside of them, as in `router_settings`, the names say what is secret.
+    """
+    if path[0] == "other":
+        return _any_name(looks_secret, path[2:])
+    return path[0] == "metadata" and ("callback_vars" in path or _any_name(looks_secret, path[1:]))
 
 
 def _any_name(is_secret: Callable[[str], bool], path: Sequence[str | int]) -> bool:

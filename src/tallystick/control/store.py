@@ -175,8 +175,8 @@ class ControlStore(Protocol):
         """Make all changes or none, in one transaction with their audit rows and feed rows; return the revision.
 
         `requires` live and stay while the transaction runs. Rows are locked in the order of kind and id.
-        Raises AlreadyExists when a new object's id or unique name is taken (a key's hash stays taken for ever; names are
-        compared as they are after all changes, so that a new object may take the name of one that goes),
+        Raises AlreadyExists when a new object's id or unique name is taken (a key's hash stays taken for ever; names
+        are compared as they are after all changes, so that a new object may take the name of one that goes),
         ChangedMeanwhile when an object is no longer at the revision of its `before`, a required one does not live, or
         `none_left` does not hold; RowRefused.
         """

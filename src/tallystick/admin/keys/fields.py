@@ -16,6 +16,7 @@ from tallystick.control.objects import ControlObject, spec_as, spec_from
 from tallystick.errors import BadRequest
 
 Texts = Annotated[list[Text], Field(max_length=1_000)]
+KeyType = Annotated[str, Field(pattern="^(default|llm_api|management|read_only)$")]
 TextByText = Annotated[dict[Text, Text], Field(max_length=1_000)]
 
 NEVER: Final = "-1"
@@ -50,7 +51,7 @@ class KeyFields(LimitFields):
     allowed_routes: Texts | None = Field(
         default=None, description="Paths that it may use, `/prefix/*`, or the group `llm_api_routes`."
     )
-    key_type: Annotated[str, Field(pattern="^(default|llm_api|management|read_only)$")] | None = Field(
+    key_type: KeyType | None = Field(
         default=None, description="llm_api: calls only; management: administration only; read_only: reading only."
     )
     blocked: bool | None = Field(default=None, description="A blocked key is answered with 401.")

@@ -15,6 +15,7 @@ from tallystick.access.members import TeamMembers
 from tallystick.access.teams import MemberSpec
 from tallystick.admin.answers import ignored_fields, json_answer
 from tallystick.admin.callers import AnyCaller, Caller
+from tallystick.admin.fields import PathID
 from tallystick.admin.limits import nano_usd, reset_at, usd
 from tallystick.admin.services import AdminServices
 from tallystick.admin.teams.member_requests import (
@@ -110,7 +111,7 @@ class MemberRoutes:
         return json_answer(await self._reader.show(team), headers=ignored_fields(body.unknown_fields()))
 
     async def reset_spend(
-        self, caller: AnyCaller, team_id: str, user_id: str, body: ResetMemberSpend | None = None
+        self, caller: AnyCaller, team_id: PathID, user_id: PathID, body: ResetMemberSpend | None = None
     ) -> Response:
         """Set what a member has spent in the team, to 0 unless `reset_to` says otherwise. The ledger stays as it is."""
         asked = body or ResetMemberSpend()

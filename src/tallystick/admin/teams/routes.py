@@ -15,7 +15,7 @@ from tallystick.access.team_rules import with_models, without_models
 from tallystick.access.teams import TeamSpec
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller, Caller
-from tallystick.admin.fields import QueryText
+from tallystick.admin.fields import PathID, QueryText
 from tallystick.admin.services import AdminServices
 from tallystick.admin.teams.organizations import organization_of_team
 from tallystick.admin.teams.reader import TeamReader
@@ -94,7 +94,7 @@ class TeamRoutes:
         answer = {"team_id": team.object_id, "data": await self._reader.show(team)}
         return json_answer(answer, headers=ignored_fields(body.unknown_fields()))
 
-    async def patch(self, caller: AnyCaller, team_id: str, body: PatchTeam) -> Response:
+    async def patch(self, caller: AnyCaller, team_id: PathID, body: PatchTeam) -> Response:
         """Change a team as /team/update does, and merge `metadata` into what is there: null deletes a key."""
         team = await self._change(caller, team_id, body, merges_metadata=True)
         return json_answer(await self._reader.show(team), headers=ignored_fields(body.unknown_fields()))

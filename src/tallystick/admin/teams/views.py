@@ -13,13 +13,14 @@ from tallystick.access.teams import TEAM_ADMIN, MemberSpec, TeamSpec
 from tallystick.admin.limits import reset_at, shown_limits, text_of, usd
 from tallystick.admin.teams.requests import KEPT_FIELDS
 from tallystick.control.objects import ControlObject, spec_as
+from tallystick.control.secret_fields import masked
 
 
 def team_fields(
     team: ControlObject, members: Sequence[Member], *, spend_nano_usd: int, now: datetime
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a team as its answers show it. What it has not is null."""
-    spec = spec_as(TeamSpec, team.spec)
+    spec = spec_as(TeamSpec, masked(team.kind, team.object_id, team.spec))
     defaults = spec.member_limits
     deletion = {"deleted_at": text_of(team.deleted_at), "deleted_by": team.deleted_by} if team.deleted_at else {}
     return {
@@ -82,7 +83,7 @@ def membership_fields(
 
 def team_key_fields(key: ControlObject, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
     """Return a key of a team as the team's own answer shows it; /key/info tells more."""
-    spec = spec_as(KeySpec, key.spec)
+    spec = spec_as(KeySpec, masked(key.kind, key.object_id, key.spec))
     return {
         "token": key.object_id,
         "key_name": spec.key_name,

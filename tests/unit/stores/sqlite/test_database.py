@@ -62,7 +62,7 @@ async def test_without_auto_migrate_it_says_what_to_run(opened) -> None:
     with pytest.raises(MigrationFailed, match="tallystick migrate"):
         await database.ping()
     assert await database.pending_migrations() == ("0001_ledger_and_keys", "0002_control_objects")
-    assert await database.migrate() == (1,)
+    assert await database.migrate() == (1, 2)
     await database.ping()
 
 

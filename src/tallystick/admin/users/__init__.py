@@ -1,0 +1,3 @@
+"""Internal users over HTTP."""
+
+from __future__ import annotations
