@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from asgi_client import Answer, ASGIClient
+from models_kit import builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
 from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
@@ -18,6 +19,7 @@ from tallystick.control.feed import ChangeFeed
 from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as, spec_from
 from tallystick.control.sealer import Sealer
+from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import Author
 from tallystick.control.writer import ObjectWriter
 from tallystick.ledger.batch import batch_of
@@ -57,6 +59,7 @@ class World:
             authenticator=self.authenticator,
             control=self.control,
             writer=self.writer,
+            snapshots=SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock)),
             ledger_reader=self.ledger,
             clock=self.clock,
             metrics=self.metrics,
