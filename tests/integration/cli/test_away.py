@@ -7,6 +7,10 @@ import time
 
 import pytest
 
+from tallystick.config.secret_keys import text_of_key
+from tallystick.control.key_ring import new_secret_key
+from tallystick.runtime.clock import SystemClock
+
 COMMANDS = [
     ["migrate"],
     ["verify"],
@@ -21,7 +25,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_an_unreachable_database_is_one_line(away, words: list[str]) -> None:
-    outcome = away(*words)
+    outcome = away(*words, TALLYSTICK_SECRET_KEYS=text_of_key(new_secret_key(SystemClock().now())))
 
     assert outcome.code == 1
     assert outcome.stdout == ""

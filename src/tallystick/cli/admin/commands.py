@@ -78,7 +78,7 @@ class _Commands:
         async def work(api: AdminAPI) -> Any:  # Any: JSON.
             return await api.send("POST", noun.create_path, body=body)
 
-        made = place.run(work, writes=True, makes_database=True)
+        made = place.run(work, seals=True, makes_database=True)
         if json:
             print_json(made)
             return
@@ -105,7 +105,7 @@ class _Commands:
             return await api.send("GET", noun.list_path, query=query)
 
         with working(f"Reading {noun.name}"):
-            answer = place.run(work, writes=False, makes_database=False)
+            answer = place.run(work, seals=False, makes_database=False)
         if json:
             print_json(answer)
             return
@@ -125,7 +125,7 @@ class _Commands:
             name = await self._id(api, values["name"])
             return await api.send("GET", noun.show_path, query={noun.show_parameter: name})
 
-        answer = place.run(work, writes=False, makes_database=False)
+        answer = place.run(work, seals=False, makes_database=False)
         if json:
             print_json(answer)
             return
@@ -144,7 +144,7 @@ class _Commands:
             path = noun.update_path.format(id=quote(name, safe=""))
             return await api.send(noun.update_method, path, body={**body, **named})
 
-        answer = place.run(work, writes=True, makes_database=False)
+        answer = place.run(work, seals=True, makes_database=False)
         if json:
             print_json(answer)
         else:
@@ -161,7 +161,7 @@ class _Commands:
                 await api.send(noun.delete_method, noun.delete_path, body={noun.delete_field: each}) for each in ids
             ]
 
-        answer = place.run(work, writes=True, makes_database=False)
+        answer = place.run(work, seals=False, makes_database=False)
         if json:
             print_json(answer)
             return

@@ -49,16 +49,16 @@ class Where:
     config: Path | None
     database_url: str | None
 
-    def run(self, work: Callable[[AdminAPI], Awaitable[ResultT]], *, writes: bool, makes_database: bool) -> ResultT:
+    def run(self, work: Callable[[AdminAPI], Awaitable[ResultT]], *, seals: bool, makes_database: bool) -> ResultT:
         """Return what `work` makes of the admin API there. Raises BadRequest, ConfigError, and what `work` raises.
 
-        Without `writes` no key that seals secrets is made, and without `makes_database` no file and no table.
+        Without `seals` no key that seals secrets is needed or made, and without `makes_database` no file and no table.
         """
         url = self._gateway()
         if url is not None:
             return uvloop.run(_awaited(work, HTTPAdminAPI(url, key=self._key())))
         settings = settings_of(self.config, self.database_url)
-        key_ring = _key_ring(settings, may_make=makes_database or writes)
+        key_ring = _key_ring(settings, may_make=makes_database or seals)
         return use_store(
             settings, lambda store: with_local_api(settings, store, key_ring, work), makes_database=makes_database
         )
@@ -77,7 +77,7 @@ class Where:
 
 
 def _key_ring(settings: Settings, *, may_make: bool) -> KeyRing:
-    """Return the keys that seal secrets. Who only looks needs none, and makes none."""
+    """Return the keys that seal secrets. Who looks and who deletes needs none, and makes none."""
     now = SystemClock().now()
     if may_make or settings.secret_keys is not None or (settings.home / FILE_NAME).exists():
         return open_key_ring(settings, now=now)
