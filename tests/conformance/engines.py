@@ -14,7 +14,9 @@ from tallystick.stores.postgres.audit import PostgresAuditor
 from tallystick.stores.postgres.control import PostgresControlStore
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.ledger import PostgresLedger
+from tallystick.stores.postgres.specs import PostgresSpecStore
 from tallystick.stores.sqlite import SqliteAuditor, SqliteControlStore, SqliteDatabase, SqliteLedger
+from tallystick.stores.sqlite.specs import SqliteSpecStore
 from tallystick.testing import FakeClock, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
@@ -39,6 +41,7 @@ async def open_memory(place: Place) -> AsyncIterator[Engine]:
         auditor=store,
         control=control,
         peer_control=control,
+        specs=control,
         clock=clock,
         tamper=tamper,
     )
@@ -65,6 +68,7 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
             auditor=SqliteAuditor(database=database),
             control=SqliteControlStore(database=database),
             peer_control=SqliteControlStore(database=other),
+            specs=SqliteSpecStore(database=database),
             clock=clock,
             tamper=tamper,
         )
@@ -93,6 +97,7 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
             auditor=PostgresAuditor(database=database),
             control=PostgresControlStore(database=database),
             peer_control=PostgresControlStore(database=other),
+            specs=PostgresSpecStore(database=database),
             clock=clock,
             tamper=tamper,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
 from tallystick.ledger.batch import ENTITY_TYPES, Batch, Counters, DeadLetter, TotalKey, batch_of, fold
 from tallystick.ledger.event import SpendEvent
@@ -39,6 +40,7 @@ class Engine:
     auditor: LedgerAuditor
     control: ControlStore
     peer_control: ControlStore
+    specs: SpecStore
     clock: FakeClock
     tamper: Callable[[str], Awaitable[None]]
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from contract.world import ALPHA, BETA, ORG_A, ORG_B, SEALER, World, user_of
+from contract.world import ALPHA, BETA, ORG_A, ORG_B, World, user_of
+from models_kit import SEALER
 from tallystick.access.keys import hash_key
 from tallystick.access.limits import Limits
 from tallystick.access.teams import TeamSpec

@@ -7,18 +7,15 @@ from typing import Any
 import msgspec
 
 from asgi_client import Answer, ASGIClient
-from models_kit import builder_of, settings_of
+from models_kit import SEALER, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
 from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
 from tallystick.access.users import Role, UserSpec
 from tallystick.admin.app import create_admin_app
 from tallystick.admin.services import AdminServices
-from tallystick.config.secret_keys import SecretKey
 from tallystick.control.feed import ChangeFeed
-from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as, spec_from
-from tallystick.control.sealer import Sealer
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import Author
 from tallystick.control.writer import ObjectWriter
@@ -29,7 +26,6 @@ from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
-SEALER = Sealer(KeyRing([SecretKey(key_id="test", key=bytes(32))]))
 MASTER = "sk-the-master-key-of-this-world"
 ORG_A, ORG_B = "org-a", "org-b"
 ALPHA, BETA, GAMMA = "alpha", "beta", "gamma"
@@ -53,15 +49,15 @@ class World:
         self.authenticator = Authenticator(
             self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
-        snapshots = SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock))
-        followers = (self.authenticator, snapshots)
+        self.snapshots = SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock))
+        followers = (self.authenticator, self.snapshots)
         self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up)
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
             writer=self.writer,
-            snapshots=snapshots,
+            snapshots=self.snapshots,
             ledger_reader=self.ledger,
             clock=self.clock,
             metrics=self.metrics,

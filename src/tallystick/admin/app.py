@@ -17,12 +17,14 @@ from tallystick.admin.credentials.routes import CredentialRoutes
 from tallystick.admin.customers.routes import CustomerRoutes
 from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
+from tallystick.admin.fact_routes import FactRoutes
 from tallystick.admin.keys.routes import key_router
 from tallystick.admin.ledger_routes import LedgerRoutes
 from tallystick.admin.models.reads import ModelReads
 from tallystick.admin.models.routes import ModelRoutes
 from tallystick.admin.organizations.member_routes import OrganizationMemberRoutes
 from tallystick.admin.organizations.routes import OrganizationRoutes
+from tallystick.admin.reports.router import report_router
 from tallystick.admin.services import AdminServices
 from tallystick.admin.settings.routes import SettingRoutes
 from tallystick.admin.tags.routes import TagRoutes
@@ -45,6 +47,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     app.include_router(key_router(services))
     app.include_router(team_router(services))
     app.include_router(user_router(services))
+    app.include_router(report_router(services))
     for routes in (
         ModelRoutes(services),
         ModelReads(services),
@@ -59,6 +62,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
         TagRoutes(services),
         AuditRoutes(services),
         LedgerRoutes(services),
+        FactRoutes(),
     ):
         app.include_router(routes.router())
     install_error_handlers(

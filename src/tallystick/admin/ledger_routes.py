@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-import msgspec
 from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
@@ -12,16 +11,15 @@ from starlette.responses import Response
 
 from tallystick.admin.answers import json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller, Caller
+from tallystick.admin.event_lookup import events_of_request
 from tallystick.admin.fields import QueryText
 from tallystick.admin.moments import event_id_in, parse_moment
 from tallystick.admin.services import AdminServices
-from tallystick.admin.spend_rows import CACHE_HIT_MARK, event_fields, request_id_of, spend_row
+from tallystick.admin.spend_rows import event_fields, spend_row
 from tallystick.errors import BadRequest, PermissionDenied
-from tallystick.ledger.store import CommittedEvent, EventFilter
+from tallystick.ledger.store import EventFilter
 
 TRUNCATED_HEADER: Final = "x-litellm-spend-logs-truncated"
-# Some providers give the same id to several answers.
-_ANSWERS_MAX: Final = 1_000
 _SPEND_PARAMETERS = ("request_id", "api_key", "user_id", "start_date", "end_date", "limit")
 _EVENT_PARAMETERS = ("after", "limit", "event_id", "key_hash", "since", "until")
 
@@ -64,7 +62,7 @@ class LedgerRoutes:
         )
         headers = unknown_parameters(request, _SPEND_PARAMETERS)
         if request_id is not None:
-            found = await self._events_of_request(request_id, where)
+            found = await events_of_request(self._ledger, request_id, where)
         else:
             found = await self._ledger.latest_events(limit=limit + 1, where=where)
         if len(found) > limit:
@@ -104,21 +102,6 @@ class LedgerRoutes:
         if asked is not None and asked != caller.principal.key_hash:
             raise PermissionDenied("This key is not allowed to see the calls of other keys.", param="api_key")
         return caller.principal.key_hash
-
-    async def _events_of_request(self, request_id: str, where: EventFilter) -> tuple[CommittedEvent, ...]:
-        """Find by event id, else by the id of the provider's answer, with or without the mark of a cache hit."""
-        event_id = event_id_in(request_id)
-        if event_id is not None:
-            by_id = msgspec.structs.replace(where, event_id=event_id)
-            found = await self._ledger.latest_events(limit=1, where=by_id)
-            if found:
-                return found
-        answer_id = request_id.partition(CACHE_HIT_MARK)[0]
-        by_answer = msgspec.structs.replace(where, provider_response_id=answer_id)
-        found = await self._ledger.latest_events(limit=_ANSWERS_MAX, where=by_answer)
-        if answer_id == request_id:
-            return found
-        return tuple(committed for committed in found if request_id_of(committed.event) == request_id)
 
 
 def _required_event_id(text: str) -> str:

@@ -30,8 +30,12 @@ _PageOption = Annotated[int, typer.Option("--page-size", min=1, max=10_000, help
 
 @secrets_app.command("new-key")
 @ends_well
-def new_key(json: JsonOption = False) -> None:
-    """Make a key and print it, as it goes into TALLYSTICK_SECRET_KEYS. It is kept nowhere."""
+def new_key(
+    _config: ConfigOption = None,
+    _database_url: DatabaseOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a key and print it, as it goes into TALLYSTICK_SECRET_KEYS. It is kept nowhere, and no setting is read."""
     key = new_secret_key(SystemClock().now())
     if json:
         print_json({"key_id": key.key_id, "key": text_of_key(key)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -49,9 +49,28 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None = None
     key_hash: str | None = None
     user_id: str | None = None
+    team_id: str | None = None
+    end_user_id: str | None = None
+    session_id: str | None = None
+    model: str | None = None
+    """The model group that was asked for, or the model that answered."""
+    is_success: bool | None = None
+    cost_at_least_nano_usd: int | None = None
+    cost_at_most_nano_usd: int | None = None
     provider_response_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+class ActivityFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows of the cube to count; None does not filter, () matches nothing. All that is given has to match."""
+
+    key_hashes: tuple[str, ...] | None = None
+    user_ids: tuple[str, ...] | None = None
+    team_ids: tuple[str, ...] | None = None
+    organization_ids: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    """By the model group that was asked for, or the model that answered."""
 
 
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +99,10 @@ EntityRef = tuple[str, str, str]
 """Entity type (`batch.ENTITY_TYPES`), entity id, and member id or ''."""
 
 GroupBy = Literal["key", "user", "team", "organization", "model_group", "model", "provider", "endpoint", "day"]
+EntityDayType = Literal["end_user", "tag"]
+
+CUBE_GROUPS: Final = ("day", "key", "user", "team", "organization", "model_group", "model", "provider", "endpoint")
+ENTITY_DAY_GROUPS: Final = ("day", "entity_id", "model_group", "model", "provider", "endpoint")
 
 
 class LedgerReader(Protocol):
@@ -92,8 +115,11 @@ class LedgerReader(Protocol):
         commit at the same time. Raises BadRequest for a cursor that is none, StoreUnavailable.
         """
 
-    async def latest_events(self, *, limit: int, where: EventFilter) -> tuple[CommittedEvent, ...]:
-        """Return the newest events by `started_at`, newest first."""
+    async def latest_events(self, *, limit: int, where: EventFilter, offset: int = 0) -> tuple[CommittedEvent, ...]:
+        """Return the newest events by `started_at`, newest first, without the first `offset` of them."""
+
+    async def count_events(self, *, at_most: int, where: EventFilter) -> int:
+        """Return how many events there are; counting ends at `at_most`."""
 
     async def total(self, entity_type: str, entity_id: str, member_id: str = "") -> SumRow:
         """Return the running sum of one entity (`batch.ENTITY_TYPES`); zeros for one that never spent."""
@@ -111,6 +137,24 @@ class LedgerReader(Protocol):
 
         `day` is sorted by day instead. The group is named as `group_by` says; its value is '' where there was none.
         """
+
+    async def activity(self, *, where: ActivityFilter, first: date, last: date, limit: int) -> tuple[SumRow, ...]:
+        """Return the cube's sums over each of the days `first` to `last` by all of `CUBE_GROUPS`, in their order.
+
+        At most `limit` rows: who gets as many has not got all.
+        """
+
+    async def entity_activity(
+        self,
+        *,
+        entity_type: EntityDayType,
+        entity_ids: tuple[str, ...] | None,
+        models: tuple[str, ...] | None,
+        first: date,
+        last: date,
+        limit: int,
+    ) -> tuple[SumRow, ...]:
+        """Return the same of end users or tags, by `ENTITY_DAY_GROUPS`. `models` as in ActivityFilter."""
 
 
 class ProducerAudit(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 
 from tallystick.errors import BadRequest, RowRefused, StoreUnavailable
 from tallystick.ledger.batch import COUNTERS, Batch, Counters
 from tallystick.ledger.event import SpendEvent
-from tallystick.ledger.store import Audit, CommittedEvent, EntityRef, EventFilter, EventPage, GroupBy, SumRow
+from tallystick.ledger.store import (
+    CUBE_GROUPS,
+    ENTITY_DAY_GROUPS,
+    ActivityFilter,
+    Audit,
+    CommittedEvent,
+    EntityDayType,
+    EntityRef,
+    EventFilter,
+    EventPage,
+    GroupBy,
+    SumRow,
+)
 from tallystick.runtime.clock import Clock
 from tallystick.testing.books import Books
 from tallystick.testing.clock import FakeClock
 
 # Where each group stands in the key of a cube row.
-_GROUPS: dict[GroupBy, int] = {
+_GROUPS: dict[str, int] = {
     "day": 0,
     "key": 1,
     "user": 2,
@@ -82,11 +94,15 @@ class MemoryStore:
         found = [c for c in self.books.events if _place(c.cursor) > after and _matches(c.event, where)][:limit]
         return EventPage(events=tuple(found), next=found[-1].cursor if found else cursor)
 
-    async def latest_events(self, *, limit: int, where: EventFilter) -> tuple[CommittedEvent, ...]:
+    async def latest_events(self, *, limit: int, where: EventFilter, offset: int = 0) -> tuple[CommittedEvent, ...]:
         await self._begin("latest_events")
         found = [committed for committed in self.books.events if _matches(committed.event, where)]
         found.sort(key=lambda committed: (committed.event.started_at, committed.event.event_id), reverse=True)
-        return tuple(found[:limit])
+        return tuple(found[offset : offset + limit])
+
+    async def count_events(self, *, at_most: int, where: EventFilter) -> int:
+        await self._begin("count_events")
+        return min(at_most, sum(1 for committed in self.books.events if _matches(committed.event, where)))
 
     async def total(self, entity_type: str, entity_id: str, member_id: str = "") -> SumRow:
         await self._begin("total")
@@ -120,6 +136,44 @@ class MemoryStore:
         rows = [_sum_row({group_by: name}, counters) for name, counters in sorted(groups.items())]
         return tuple(rows[:limit] if group_by == "day" else sorted(rows, key=_dearest_first)[:limit])
 
+    async def activity(self, *, where: ActivityFilter, first: date, last: date, limit: int) -> tuple[SumRow, ...]:
+        await self._begin("activity")
+        rows = (
+            ({name: str(key[_GROUPS[name]]) for name in CUBE_GROUPS}, counters)
+            for key, counters in self.books.daily_spend.items()
+            if first <= key[0] <= last
+        )
+        wanted = {
+            "key": where.key_hashes,
+            "user": where.user_ids,
+            "team": where.team_ids,
+            "organization": where.organization_ids,
+        }
+        return _grouped(
+            (group, counters)
+            for group, counters in rows
+            if all(values is None or group[name] in values for name, values in wanted.items())
+            and _is_of_models(group, where.models)
+        )[:limit]
+
+    async def entity_activity(
+        self,
+        *,
+        entity_type: EntityDayType,
+        entity_ids: tuple[str, ...] | None,
+        models: tuple[str, ...] | None,
+        first: date,
+        last: date,
+        limit: int,
+    ) -> tuple[SumRow, ...]:
+        await self._begin("entity_activity")
+        rows = (
+            (dict(zip(ENTITY_DAY_GROUPS, (key[0].isoformat(), *key[2:]), strict=True)), counters)
+            for key, counters in self.books.daily_entity_spend.items()
+            if first <= key[0] <= last and key[1] == entity_type and (entity_ids is None or key[2] in entity_ids)
+        )
+        return _grouped(row for row in rows if _is_of_models(row[0], models))[:limit]
+
     # LedgerAuditor
 
     async def audit(self, *, difference_limit: int = 100) -> Audit:
@@ -151,6 +205,13 @@ def _matches(event: SpendEvent, where: EventFilter) -> bool:
         where.event_id in {None, event.event_id}
         and where.key_hash in {None, event.key_hash}
         and where.user_id in {None, event.user_id}
+        and where.team_id in {None, event.team_id}
+        and where.end_user_id in {None, event.end_user_id}
+        and where.session_id in {None, event.session_id}
+        and where.model in {None, event.model, event.model_group}
+        and where.is_success in {None, event.status == "success"}
+        and (where.cost_at_least_nano_usd is None or where.cost_at_least_nano_usd <= event.cost_nano_usd)
+        and (where.cost_at_most_nano_usd is None or event.cost_nano_usd <= where.cost_at_most_nano_usd)
         and where.provider_response_id in {None, event.provider_response_id}
         and _in_time(event.started_at, where)
     )
@@ -158,6 +219,20 @@ def _matches(event: SpendEvent, where: EventFilter) -> bool:
 
 def _in_time(moment: datetime, where: EventFilter) -> bool:
     return (where.since is None or where.since <= moment) and (where.until is None or moment < where.until)
+
+
+def _is_of_models(group: dict[str, str], models: tuple[str, ...] | None) -> bool:
+    return models is None or group["model_group"] in models or group["model"] in models
+
+
+def _grouped(rows: Iterable[tuple[dict[str, str], Counters]]) -> tuple[SumRow, ...]:
+    sums: dict[tuple[str, ...], Counters] = {}
+    groups: dict[tuple[str, ...], dict[str, str]] = {}
+    for group, counters in rows:
+        key = tuple(group.values())
+        groups[key] = group
+        sums[key] = [a + b for a, b in zip(sums.get(key, [0] * len(COUNTERS)), counters, strict=True)]
+    return tuple(_sum_row(groups[key], sums[key]) for key in sorted(sums))
 
 
 def _sum_row(group: dict[str, str], counters: Counters) -> SumRow:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from conformance.kit import make_batch, with_dead_letter
 from ledger_kit import make_event
+from server_kit import SECRET_KEYS
 from tallystick.cli.checks.database import _check_time
 from tallystick.ledger.batch import batch_of
 
@@ -26,7 +27,7 @@ def test_a_fresh_installation_is_well(sqlite, tmp_path) -> None:
 def test_a_ledger_at_work_is_well(cli) -> None:
     cli.seed(batch_of("p", 1, [make_event(started_at=datetime.now(UTC))]))
 
-    outcome = cli("doctor", "--json")
+    outcome = cli("doctor", "--json", TALLYSTICK_SECRET_KEYS=SECRET_KEYS)
 
     found = checks(outcome)
     assert outcome.code == 0, outcome.stdout
@@ -91,7 +92,7 @@ def test_a_wrong_configuration_does_not_hide_the_rest(sqlite, tmp_path) -> None:
 
 
 def test_people_see_what_to_do(away) -> None:
-    outcome = away("doctor")
+    outcome = away("doctor", TALLYSTICK_SECRET_KEYS=SECRET_KEYS)
 
     assert outcome.code == 1
     assert "bad: database: Start it, or correct database_url." in outcome.stdout

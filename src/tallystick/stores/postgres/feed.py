@@ -48,15 +48,24 @@ class EventFeed:
                 if events:
                     return EventPage(events=events, next=cursor)
 
-    async def latest_events(self, *, limit: int, where: EventFilter) -> tuple[CommittedEvent, ...]:
-        """Return the newest events by `started_at`, newest first."""
+    async def latest_events(self, *, limit: int, where: EventFilter, offset: int = 0) -> tuple[CommittedEvent, ...]:
+        """Return the newest events by `started_at`, newest first, without the first `offset` of them."""
         if where.event_id is not None and not _is_uuid(where.event_id):
             return ()
-        filters, values = self._filters(where, first_parameter=2)
+        filters, values = self._filters(where, first_parameter=3)
         statement = self._queries["latest_events"].format(filters=filters)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(statement, limit, *values)
+            rows = await connection.fetch(statement, limit, offset, *values)
         return tuple(committed_event_of(row) for row in rows)
+
+    async def count_events(self, *, at_most: int, where: EventFilter) -> int:
+        """Return how many events there are; counting ends at `at_most`."""
+        if where.event_id is not None and not _is_uuid(where.event_id):
+            return 0
+        filters, values = self._filters(where, first_parameter=2)
+        statement = self._queries["count_events"].format(filters=filters)
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(statement, at_most, *values))
 
     async def _one_after(self, cursor: str, where: EventFilter) -> EventPage:
         """Look one event up by its id instead of walking to it."""
@@ -108,6 +117,13 @@ def _wanted(where: EventFilter) -> Mapping[str, Any]:
         "event_time": None if where.event_id is None else _time_of(where.event_id),
         "key_hash": where.key_hash,
         "user_id": where.user_id,
+        "team_id": where.team_id,
+        "end_user_id": where.end_user_id,
+        "session_id": where.session_id,
+        "model": where.model,
+        "is_success": where.is_success,
+        "cost_at_least": where.cost_at_least_nano_usd,
+        "cost_at_most": where.cost_at_most_nano_usd,
         "provider_response_id": where.provider_response_id,
         "since": where.since,
         "until": where.until,

@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import Batch, Counters, Folding
-from tallystick.ledger.store import CommittedEvent, EntityRef, EventFilter, EventPage, GroupBy, SumRow
+from tallystick.ledger.store import (
+    ActivityFilter,
+    CommittedEvent,
+    EntityDayType,
+    EntityRef,
+    EventFilter,
+    EventPage,
+    GroupBy,
+    SumRow,
+)
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.encoding import columns_of, fold_in_slices, records_in_slices
@@ -50,9 +59,13 @@ class PostgresLedger:
         """Return a run of the feed, in the order of commits."""
         return await self._feed.events_after(cursor, limit=limit, where=where)
 
-    async def latest_events(self, *, limit: int, where: EventFilter) -> tuple[CommittedEvent, ...]:
-        """Return the newest events by `started_at`, newest first."""
-        return await self._feed.latest_events(limit=limit, where=where)
+    async def latest_events(self, *, limit: int, where: EventFilter, offset: int = 0) -> tuple[CommittedEvent, ...]:
+        """Return the newest events by `started_at`, newest first, without the first `offset` of them."""
+        return await self._feed.latest_events(limit=limit, where=where, offset=offset)
+
+    async def count_events(self, *, at_most: int, where: EventFilter) -> int:
+        """Return how many events there are; counting ends at `at_most`."""
+        return await self._feed.count_events(at_most=at_most, where=where)
 
     async def total(self, entity_type: str, entity_id: str, member_id: str = "") -> SumRow:
         """Return the running sum of one entity; zeros for one that never spent."""
@@ -71,6 +84,25 @@ class PostgresLedger:
     ) -> tuple[SumRow, ...]:
         """Return the cube's sums over some days by one column, dearest first."""
         return await self._sums.daily(group_by=group_by, first=first, last=last, limit=limit, key_hash=key_hash)
+
+    async def activity(self, *, where: ActivityFilter, first: date, last: date, limit: int) -> tuple[SumRow, ...]:
+        """Return the cube's sums over each of some days by all of its columns."""
+        return await self._sums.activity(where=where, first=first, last=last, limit=limit)
+
+    async def entity_activity(
+        self,
+        *,
+        entity_type: EntityDayType,
+        entity_ids: tuple[str, ...] | None,
+        models: tuple[str, ...] | None,
+        first: date,
+        last: date,
+        limit: int,
+    ) -> tuple[SumRow, ...]:
+        """Return the same of end users or tags."""
+        return await self._sums.entity_activity(
+            entity_type=entity_type, entity_ids=entity_ids, models=models, first=first, last=last, limit=limit
+        )
 
     async def _commit(self, batch: Batch) -> int:
         with encoding():

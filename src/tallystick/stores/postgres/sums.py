@@ -8,7 +8,15 @@ from datetime import date
 import asyncpg
 
 from tallystick.ledger.batch import COUNTERS
-from tallystick.ledger.store import EntityRef, GroupBy, SumRow
+from tallystick.ledger.store import (
+    CUBE_GROUPS,
+    ENTITY_DAY_GROUPS,
+    ActivityFilter,
+    EntityDayType,
+    EntityRef,
+    GroupBy,
+    SumRow,
+)
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.texts import holdable
 
@@ -68,6 +76,34 @@ class SumReports:
         async with self._database.connection() as connection:
             rows = await connection.fetch(statement, *values)
         return tuple(_sum_row({group_by: row["value"]}, row) for row in rows)
+
+    async def activity(self, *, where: ActivityFilter, first: date, last: date, limit: int) -> tuple[SumRow, ...]:
+        """Return the cube by all of `CUBE_GROUPS`, in their order."""
+        lists = [_holdable(getattr(where, name)) for name in where.__struct_fields__]
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self._queries["activity"], first, last, limit, *lists)
+        return tuple(_sum_row({name: row[name] for name in CUBE_GROUPS}, row) for row in rows)
+
+    async def entity_activity(
+        self,
+        *,
+        entity_type: EntityDayType,
+        entity_ids: tuple[str, ...] | None,
+        models: tuple[str, ...] | None,
+        first: date,
+        last: date,
+        limit: int,
+    ) -> tuple[SumRow, ...]:
+        """Return the days of end users or tags by all of `ENTITY_DAY_GROUPS`, in their order."""
+        values = (first, last, limit, entity_type, _holdable(entity_ids), _holdable(models))
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self._queries["entity_activity"], *values)
+        return tuple(_sum_row({name: row[name] for name in ENTITY_DAY_GROUPS}, row) for row in rows)
+
+
+def _holdable(values: tuple[str, ...] | None) -> list[str] | None:
+    """Leave out what the database can't hold: it has no such row."""
+    return None if values is None else [value for value in values if holdable(value)]
 
 
 def _sum_row(group: dict[str, str], row: asyncpg.Record | None) -> SumRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -12,7 +12,18 @@ import msgspec
 
 from tallystick.errors import BadRequest
 from tallystick.ledger.batch import COUNTERS, Batch, fold
-from tallystick.ledger.store import CommittedEvent, EntityRef, EventFilter, EventPage, GroupBy, SumRow
+from tallystick.ledger.store import (
+    CUBE_GROUPS,
+    ENTITY_DAY_GROUPS,
+    ActivityFilter,
+    CommittedEvent,
+    EntityDayType,
+    EntityRef,
+    EventFilter,
+    EventPage,
+    GroupBy,
+    SumRow,
+)
 from tallystick.runtime.ids import event_time
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.database import SqliteDatabase
@@ -55,11 +66,22 @@ class SqliteLedger:
         events = tuple(committed_event(row) for row in await self._database.read(work))
         return EventPage(events=events, next=events[-1].cursor if events else cursor)
 
-    async def latest_events(self, *, limit: int, where: EventFilter) -> tuple[CommittedEvent, ...]:
+    async def latest_events(self, *, limit: int, where: EventFilter, offset: int = 0) -> tuple[CommittedEvent, ...]:
+        arguments = {**_arguments(where, limit), "offset": offset}
+
         def work(connection: apsw.Connection) -> list[Row]:
-            return fetch(connection, _SQL[_narrowest(where)], _arguments(where, limit))
+            return fetch(connection, _SQL[_narrowest(where)], arguments)
 
         return tuple(committed_event(row) for row in await self._database.read(work))
+
+    async def count_events(self, *, at_most: int, where: EventFilter) -> int:
+        query = "count_events" if where.provider_response_id is None else "count_events_of_answer"
+
+        def work(connection: apsw.Connection) -> int:
+            ((count,),) = fetch(connection, _SQL[query], _arguments(where, at_most))
+            return int(count)
+
+        return await self._database.read(work)
 
     async def total(self, entity_type: str, entity_id: str, member_id: str = "") -> SumRow:
         def work(connection: apsw.Connection) -> list[Row]:
@@ -99,6 +121,41 @@ class SqliteLedger:
             return fetch(connection, _SQL["daily"], arguments)
 
         return tuple(_sum_row({group_by: row[0]}, row[1:]) for row in await self._database.read(work))
+
+    async def activity(self, *, where: ActivityFilter, first: date, last: date, limit: int) -> tuple[SumRow, ...]:
+        lists = {name: _json_or_none(getattr(where, name)) for name in where.__struct_fields__}
+        arguments = {**lists, "first": first.isoformat(), "last": last.isoformat(), "limit": limit}
+        return await self._groups(_SQL["activity"], arguments, CUBE_GROUPS)
+
+    async def entity_activity(
+        self,
+        *,
+        entity_type: EntityDayType,
+        entity_ids: tuple[str, ...] | None,
+        models: tuple[str, ...] | None,
+        first: date,
+        last: date,
+        limit: int,
+    ) -> tuple[SumRow, ...]:
+        arguments = {
+            "entity_type": entity_type,
+            "entity_ids": _json_or_none(entity_ids),
+            "models": _json_or_none(models),
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+            "limit": limit,
+        }
+        return await self._groups(_SQL["entity_activity"], arguments, ENTITY_DAY_GROUPS)
+
+    async def _groups(
+        self, statement: str, arguments: Mapping[str, str | int | None], names: tuple[str, ...]
+    ) -> tuple[SumRow, ...]:
+        def work(connection: apsw.Connection) -> tuple[SumRow, ...]:
+            rows = fetch(connection, statement, arguments)
+            width = len(names)
+            return tuple(_sum_row(dict(zip(names, row[:width], strict=True)), row[width:]) for row in rows)
+
+        return await self._database.read(work)
 
 
 class _Producer(NamedTuple):
@@ -211,9 +268,20 @@ def _arguments(where: EventFilter, limit: int) -> dict[str, int | str | None]:
         "event_id": where.event_id,
         "key_hash": where.key_hash,
         "user_id": where.user_id,
+        "team_id": where.team_id,
+        "end_user_id": where.end_user_id,
+        "session_id": where.session_id,
+        "model": where.model,
+        "is_success": where.is_success,
+        "cost_at_least": where.cost_at_least_nano_usd,
+        "cost_at_most": where.cost_at_most_nano_usd,
         "provider_response_id": where.provider_response_id,
         "limit": limit,
     }
+
+
+def _json_or_none(values: tuple[str, ...] | None) -> str | None:
+    return None if values is None else msgspec.json.encode(values).decode()
 
 
 def _narrowest(where: EventFilter) -> str:

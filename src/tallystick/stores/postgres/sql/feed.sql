@@ -52,7 +52,7 @@ ORDER BY page.position, event.seq
 LIMIT $4
 
 -- name: latest_events
--- Return up to $1 events, newest first. {filters} are conditions on an event.
+-- Return up to $1 events behind the first $2, newest first. {filters} are conditions on an event.
 SELECT
     event.event_time, event.event_id, event.seq, event.producer_no, event.cache_hit, event.ended_at, event.first_token_at,
     event.cost_nano_usd, event.input_tokens, event.output_tokens, event.cache_read_tokens, event.cache_write_tokens,
@@ -76,7 +76,7 @@ FROM (
     FROM spend_events AS event
     WHERE {filters}
     ORDER BY event.event_time DESC, event.event_id DESC
-    LIMIT $1
+    LIMIT $1 OFFSET $2
 ) AS event
 CROSS JOIN LATERAL (
     SELECT commits.position, producers.producer_id
@@ -87,6 +87,11 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS place
 ORDER BY event.event_time DESC, event.event_id DESC
+
+-- name: count_events
+-- Count events up to $1. {filters} are conditions on an event.
+SELECT count(*)
+FROM (SELECT 1 FROM spend_events AS event WHERE {filters} LIMIT $1) AS counted
 
 -- name: filter_none
 -- Show every event.
@@ -107,6 +112,34 @@ event.key_hash = {value}::text
 -- name: filter_user_id
 -- Show one user's events.
 event.user_id = {value}::text
+
+-- name: filter_team_id
+-- Show one team's events.
+event.team_id = {value}::text
+
+-- name: filter_end_user_id
+-- Show one end user's events.
+event.end_user_id = {value}::text
+
+-- name: filter_session_id
+-- Show one session's events.
+event.session_id = {value}::text
+
+-- name: filter_model
+-- Show what asked for this model group or was answered by this model.
+(event.model_group = {value}::text OR event.model = {value}::text)
+
+-- name: filter_is_success
+-- Show what succeeded, or what did not.
+(event.status = 'success') = {value}::boolean
+
+-- name: filter_cost_at_least
+-- Show what cost so much or more.
+event.cost_nano_usd >= {value}::bigint
+
+-- name: filter_cost_at_most
+-- Show what cost so much or less.
+event.cost_nano_usd <= {value}::bigint
 
 -- name: filter_provider_response_id
 -- Show the events of one answer of a provider. The second condition lets the partial index serve.

@@ -20,6 +20,13 @@ WHERE c.position >= :position
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
   AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
+  AND (:team_id IS NULL OR e.team_id = :team_id)
+  AND (:end_user_id IS NULL OR e.end_user_id = :end_user_id)
+  AND (:session_id IS NULL OR e.session_id = :session_id)
+  AND (:model IS NULL OR e.model_group = :model OR e.model = :model)
+  AND (:is_success IS NULL OR (e.status = 'success') = :is_success)
+  AND (:cost_at_least IS NULL OR e.cost_nano_usd >= :cost_at_least)
+  AND (:cost_at_most IS NULL OR e.cost_nano_usd <= :cost_at_most)
 ORDER BY c.position, e.seq
 LIMIT :limit;
 
@@ -48,6 +55,13 @@ WHERE (c.position > :position OR (c.position = :position AND e.seq > :seq))
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
   AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
+  AND (:team_id IS NULL OR e.team_id = :team_id)
+  AND (:end_user_id IS NULL OR e.end_user_id = :end_user_id)
+  AND (:session_id IS NULL OR e.session_id = :session_id)
+  AND (:model IS NULL OR e.model_group = :model OR e.model = :model)
+  AND (:is_success IS NULL OR (e.status = 'success') = :is_success)
+  AND (:cost_at_least IS NULL OR e.cost_nano_usd >= :cost_at_least)
+  AND (:cost_at_most IS NULL OR e.cost_nano_usd <= :cost_at_most)
 ORDER BY c.position, e.seq
 LIMIT :limit;
 
@@ -74,8 +88,15 @@ WHERE e.event_time >= :since AND e.event_time < :until
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
   AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
+  AND (:team_id IS NULL OR e.team_id = :team_id)
+  AND (:end_user_id IS NULL OR e.end_user_id = :end_user_id)
+  AND (:session_id IS NULL OR e.session_id = :session_id)
+  AND (:model IS NULL OR e.model_group = :model OR e.model = :model)
+  AND (:is_success IS NULL OR (e.status = 'success') = :is_success)
+  AND (:cost_at_least IS NULL OR e.cost_nano_usd >= :cost_at_least)
+  AND (:cost_at_most IS NULL OR e.cost_nano_usd <= :cost_at_most)
 ORDER BY e.event_time DESC, e.event_id DESC
-LIMIT :limit;
+LIMIT :limit OFFSET :offset;
 
 -- name: events_of_key_by_time
 -- Return the events of one key, newest first, from the index of keys.
@@ -100,8 +121,15 @@ WHERE e.key_hash = :key_hash AND e.event_time >= :since AND e.event_time < :unti
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
   AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
+  AND (:team_id IS NULL OR e.team_id = :team_id)
+  AND (:end_user_id IS NULL OR e.end_user_id = :end_user_id)
+  AND (:session_id IS NULL OR e.session_id = :session_id)
+  AND (:model IS NULL OR e.model_group = :model OR e.model = :model)
+  AND (:is_success IS NULL OR (e.status = 'success') = :is_success)
+  AND (:cost_at_least IS NULL OR e.cost_nano_usd >= :cost_at_least)
+  AND (:cost_at_most IS NULL OR e.cost_nano_usd <= :cost_at_most)
 ORDER BY e.event_time DESC, e.event_id DESC
-LIMIT :limit;
+LIMIT :limit OFFSET :offset;
 
 -- name: events_of_answer_by_time
 -- Return the events of one answer of a provider, newest first, from the index of answers.
@@ -127,5 +155,54 @@ WHERE e.provider_response_id = :provider_response_id AND e.provider_response_id 
   AND (:key_hash IS NULL OR e.key_hash = :key_hash)
   AND (:user_id IS NULL OR e.user_id = :user_id)
   AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
+  AND (:team_id IS NULL OR e.team_id = :team_id)
+  AND (:end_user_id IS NULL OR e.end_user_id = :end_user_id)
+  AND (:session_id IS NULL OR e.session_id = :session_id)
+  AND (:model IS NULL OR e.model_group = :model OR e.model = :model)
+  AND (:is_success IS NULL OR (e.status = 'success') = :is_success)
+  AND (:cost_at_least IS NULL OR e.cost_nano_usd >= :cost_at_least)
+  AND (:cost_at_most IS NULL OR e.cost_nano_usd <= :cost_at_most)
 ORDER BY e.event_time DESC, e.event_id DESC
-LIMIT :limit;
+LIMIT :limit OFFSET :offset;
+
+-- name: count_events
+-- Count the events of some time; counting ends at the limit.
+SELECT count(*)
+FROM (
+  SELECT 1
+  FROM spend_events AS e
+  WHERE e.event_time >= :since AND e.event_time < :until
+    AND (:event_id IS NULL OR e.event_id = :event_id)
+    AND (:key_hash IS NULL OR e.key_hash = :key_hash)
+    AND (:user_id IS NULL OR e.user_id = :user_id)
+    AND (:provider_response_id IS NULL OR e.provider_response_id = :provider_response_id)
+    AND (:team_id IS NULL OR e.team_id = :team_id)
+    AND (:end_user_id IS NULL OR e.end_user_id = :end_user_id)
+    AND (:session_id IS NULL OR e.session_id = :session_id)
+    AND (:model IS NULL OR e.model_group = :model OR e.model = :model)
+    AND (:is_success IS NULL OR (e.status = 'success') = :is_success)
+    AND (:cost_at_least IS NULL OR e.cost_nano_usd >= :cost_at_least)
+    AND (:cost_at_most IS NULL OR e.cost_nano_usd <= :cost_at_most)
+  LIMIT :limit
+);
+
+-- name: count_events_of_answer
+-- Count the events of one answer of a provider, from the index of answers; counting ends at the limit.
+SELECT count(*)
+FROM (
+  SELECT 1
+  FROM spend_events AS e INDEXED BY spend_events_by_answer
+  WHERE e.provider_response_id = :provider_response_id AND e.provider_response_id <> ''
+    AND e.event_time >= :since AND e.event_time < :until
+    AND (:event_id IS NULL OR e.event_id = :event_id)
+    AND (:key_hash IS NULL OR e.key_hash = :key_hash)
+    AND (:user_id IS NULL OR e.user_id = :user_id)
+    AND (:team_id IS NULL OR e.team_id = :team_id)
+    AND (:end_user_id IS NULL OR e.end_user_id = :end_user_id)
+    AND (:session_id IS NULL OR e.session_id = :session_id)
+    AND (:model IS NULL OR e.model_group = :model OR e.model = :model)
+    AND (:is_success IS NULL OR (e.status = 'success') = :is_success)
+    AND (:cost_at_least IS NULL OR e.cost_nano_usd >= :cost_at_least)
+    AND (:cost_at_most IS NULL OR e.cost_nano_usd <= :cost_at_most)
+  LIMIT :limit
+);
