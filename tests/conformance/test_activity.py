@@ -54,9 +54,15 @@ async def test_activity_has_every_column_and_leaves_nothing_out(engine: Engine) 
 
 @pytest.mark.parametrize(
     ("name", "field"),
-    [("key_hashes", "key_hash"), ("user_ids", "user_id"), ("team_ids", "team_id"), ("organization_ids", "organization_id"),
-     ("models", "model"), ("models", "model_group")],
-)  # fmt: skip
+    [
+        ("key_hashes", "key_hash"),
+        ("user_ids", "user_id"),
+        ("team_ids", "team_id"),
+        ("organization_ids", "organization_id"),
+        ("models", "model"),
+        ("models", "model_group"),
+    ],
+)
 async def test_activity_of_some(engine: Engine, name: str, field: str) -> None:
     values = ("a", "b", "ü", "")
     await commit(engine, *(make_event(**{field: value}, cost_nano_usd=10**n) for n, value in enumerate(values)))
