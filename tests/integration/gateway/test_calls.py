@@ -326,6 +326,7 @@ async def test_metadata_that_is_nested_deeply_does_not_keep_others_from_reading_
 
 async def test_attribution_from_headers_body_and_key(upstream: Upstream, tmp_path: Path) -> None:
     async with running_gateway(tmp_path, scripted(upstream.url, "plain")) as gateway:
+        await gateway.post("/team/new", {"team_id": "t1"})
         _, made, _ = await gateway.post(
             "/key/generate", {"user_id": "u1", "team_id": "t1", "tags": ["from-key"], "key_alias": "al"}
         )
