@@ -54,7 +54,8 @@ async def test_activity_has_every_column_and_leaves_nothing_out(engine: Engine) 
 
 @pytest.mark.parametrize(
     ("name", "field"),
-    [("key_hashes", "key_hash"), ("user_ids", "user_id"), ("team_ids", "team_id"), ("organization_ids", "organization_id"),
+    [("key_hashes", "key_hash"), ("user_ids", "user_id"), ("team_ids", "team_id"),
+     ("organization_ids", "organization_id"),
      ("models", "model"), ("models", "model_group")],
 )  # fmt: skip
 async def test_activity_of_some(engine: Engine, name: str, field: str) -> None:
