@@ -12,6 +12,7 @@ from tallystick.control.build import SnapshotBuilder
 from tallystick.control.key_ring import KeyRing
 from tallystick.control.objects import ControlObject, Kind
 from tallystick.control.sealer import Sealer
+from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.pricing.price import PriceSheet, Rate
 from tallystick.testing import FakeClock
 
@@ -53,6 +54,11 @@ def builder_of(settings: Settings, *, clock: Any = None, prices: Any = None, env
     return SnapshotBuilder(
         settings, environ=environ or {}, clock=clock or FakeClock(), price_list=lambda: known, sealer=SEALER
     )
+
+
+def keeper_of(store: Any, *, clock: Any = None) -> SnapshotKeeper:
+    """Return a keeper without a configuration file, for tests that are about something else."""
+    return SnapshotKeeper(store, builder_of(settings_of(), clock=clock))
 
 
 def row(kind: Kind, object_id: str, spec: dict[str, Any], *, revision: int = 1, **columns: Any) -> ControlObject:

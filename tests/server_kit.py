@@ -152,7 +152,7 @@ class ServerProcess:
         return [] if self.workers == 1 else _children(self.process.pid)
 
     def all_serve(self) -> bool:
-        """Whether every worker is past its start: it would end properly when asked to."""
+        """Whether every worker is there and would end properly when asked to: it hears signals."""
         assert self.process is not None
         pids = [self.process.pid] if self.workers == 1 else self.worker_pids()
         return len(pids) == self.workers and all(_catches(pid, signal.SIGTERM) for pid in pids)

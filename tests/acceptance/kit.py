@@ -44,11 +44,28 @@ async def make_key(server: ServerProcess, session: aiohttp.ClientSession) -> dic
 
 
 async def known_key(server: ServerProcess, session: aiohttp.ClientSession, load: Load) -> dict[str, str]:
-    """Return the header with a key that the server knows, because it was used."""
+    """Return the header with a key that the server knows, because it was used, and that it goes on to know.
+
+    The change feed has to bring the key's making first: with it, what is known of the key is forgotten once.
+    """
+    before = await metric(server, session, "change_feed_revision")
     load.headers = await make_key(server, session)
+
+    async def is_heard_of() -> bool:
+        return await metric(server, session, "change_feed_revision") > before
+
+    await eventually(is_heard_of, seconds=30, what="the change feed has brought the key")
     first = await load.call(session, "plain")
     assert first.whole, first
     return load.headers
+
+
+async def metric(server: ServerProcess, session: aiohttp.ClientSession, name: str) -> int:
+    """Return the value of one counter."""
+    async with session.get(f"{server.url}/metrics") as response:
+        text = await response.text()
+    (line,) = (line for line in text.splitlines() if line.split(" ")[0] == f"tallystick_{name}")
+    return int(float(line.split(" ")[1]))
 
 
 def assert_none_failed(load: Load) -> None:

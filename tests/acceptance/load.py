@@ -151,6 +151,8 @@ async def committed_calls(server: ServerProcess, session: aiohttp.ClientSession,
         url = f"{server.url}/ledger/events?limit=1000&after={cursor}"
         async with session.get(url, headers={**AUTHORIZATION, "connection": "close"}) as response:
             page = await response.json()
+        if response.status == 503:  # The database is only just back.
+            return False
         assert response.status == 200, page
         cursor = page["next"]
         found.update(event["metadata"]["call"] for event in page["events"])

@@ -55,7 +55,8 @@ class Fleet:
         self, server: ServerProcess, model: str, headers: dict[str, str] = AUTHORIZATION
     ) -> tuple[int, dict[str, Any]]:
         """Make one call; return the status and the answer."""
-        body = {"model": model, "messages": [], "metadata": {"call": f"look-{next(self._numbers)}"}}
+        messages = [{"role": "user", "content": "Who owes whom?"}]
+        body = {"model": model, "messages": messages, "metadata": {"call": f"look-{next(self._numbers)}"}}
         async with self.session.post(f"{server.url}/v1/chat/completions", json=body, headers=headers) as response:
             return response.status, await response.json()
 

@@ -77,6 +77,7 @@ async def test_a_directory_that_can_not_be_written_stops_the_start(
     assert str(directory) in log
     assert ("Read-only file system" if place == "read-only" else "Not a directory") in log
     assert log.splitlines()[-1].startswith("tallystick: "), log
+    assert "Traceback" not in log, log
 
 
 def _mount_read_only(place: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from acceptance.kit import assert_none_failed, enough, finish, known_key, proxied, server_of
+from acceptance.kit import assert_none_failed, enough, finish, known_key, metric, proxied, server_of
 from acceptance.load import Call, Load
 from server_kit import AUTHORIZATION, ServerProcess, UpstreamProcess, eventually, serving
 from services import PostgresServer
@@ -232,11 +232,3 @@ async def another_commit(server: ServerProcess, session: aiohttp.ClientSession) 
 
 async def is_accepted(call_on: Any) -> bool:
     return bool((await call_on()).whole)
-
-
-async def metric(server: ServerProcess, session: aiohttp.ClientSession, name: str) -> int:
-    """Return the value of one counter."""
-    async with session.get(f"{server.url}/metrics") as response:
-        text = await response.text()
-    (line,) = (line for line in text.splitlines() if line.split(" ")[0] == f"tallystick_{name}")
-    return int(float(line.split(" ")[1]))

@@ -109,6 +109,20 @@ async def test_a_stream_longer_than_the_limit_is_interrupted(
             assert server.segments() == []
 
 
+async def test_a_stop_in_the_middle_of_the_start_leaves_nothing(
+    tmp_path: Path, upstream: UpstreamProcess, postgres_url: str
+) -> None:
+    """The journal is open, and the start waits for a database that does not answer."""
+    async with proxied(postgres_url) as (proxy, url):
+        proxy.blackhole = True
+        server = server_of(tmp_path, upstream, url, drain_seconds=1)
+        with serving(server):
+            await eventually(server.segments, seconds=60, what="the journal is open", pause=0.001)
+            assert await server.stop(seconds=15) == 0, server.log_tail()
+    assert server.segments() == []
+    assert "Traceback" not in server.log_tail(20_000)
+
+
 async def test_two_servers_on_one_home_take_different_slots(
     tmp_path: Path, upstream: UpstreamProcess, session: aiohttp.ClientSession
 ) -> None:

@@ -28,6 +28,7 @@ from tallystick.testing import MemoryStore
 from tallystick.wire.usage import Usage
 
 PRODUCERS = ("alpha", "beta", "gamma")
+_RUN_MAX = 20
 Entry = SpendEvent | None  # None: a dead letter stands at this number.
 
 few_names = st.sampled_from(("", "a", "b"))
@@ -159,11 +160,10 @@ class Deliveries(RuleBasedStateMachine):
         journal = self.journals[producer]
         if not journal:
             return None
-        watermark = self.watermarks[producer]
-        start = part.draw(
-            st.integers(min(max(0, watermark - 2), len(journal) - 1), min(len(journal) - 1, watermark + 1))
-        )
-        end = part.draw(st.integers(start + 1, len(journal)))
+        # Where it begins is drawn without the watermark: which of two racing batches won must not change what is drawn.
+        start = self.watermarks[producer] + part.draw(st.integers(-2, 1))
+        start = min(max(0, start), len(journal) - 1)
+        end = start + part.draw(st.integers(1, _RUN_MAX))
         return batch_from(producer, start, journal[start:end])
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from contract.world import ALPHA, BETA, ORG_A, ORG_B, World, user_of
+from contract.world import ALPHA, BETA, ORG_A, ORG_B, SEALER, World, user_of
 from tallystick.access.keys import hash_key
 from tallystick.access.limits import Limits
 from tallystick.access.teams import TeamSpec
@@ -28,6 +28,8 @@ SENT = {
     "tpm_limit_type": "guaranteed_throughput", "allowed_passthrough_routes": ["/x"], "blocked": False,
     "access_group_ids": ["g"], "key_type": "llm_api",
 }  # fmt: skip
+PLAIN = {name: value for name, value in SENT.items() if name not in {"key_type", "allowed_routes"}}
+"""Without what keeps the key itself from the routes under test."""
 ABSENT = {
     "models": [], "aliases": {}, "metadata": {}, "tags": [], "allowed_routes": [], "guardrails": [], "policies": [],
     "allowed_cache_controls": [], "allowed_passthrough_routes": [], "enforced_params": [], "prompts": [], "config": {},
@@ -322,6 +324,8 @@ async def test_bulk_update(world):
     assert [each["key"] for each in answer["failed_updates"]] == ["sk-not-there-not-there", second["token"], None]
     assert all(each["failed_reason"] for each in answer["failed_updates"])
     assert (await info(world, first["key"]))["max_budget"] == 5.0
+    odd = [{"key": "\ud800"}, {"key": 2**70}, {"key": world.owner_key, "aliases": {"\ud800": 1}}, {"key": None}]
+    assert len((await world.ask("POST", "/key/bulk_update", {"keys": odd}))["failed_updates"]) == 4
     for wrong in ([], [{"key": "sk-x"}] * 501):
         assert (await world.ask("POST", "/key/bulk_update", {"keys": wrong}, status=400))["param"] == "keys"
     assert (await world.call("TA", "POST", "/key/bulk_update", {"keys": keys})).status == 403
@@ -381,17 +385,31 @@ async def test_reset_spend(world):
 
 
 async def test_regenerate_keeps_everything_but_the_secret(world):
-    made = await generate(world, **SENT)
+    made = await generate(world, **PLAIN)
     await world.spend(2_000_000_000, key_hash=made["token"])
     new = await world.ask("POST", "/key/regenerate", {"key": made["key"]})
     assert new["key"].startswith("sk-")
     assert new["key"] != made["key"]
-    assert {name: new[name] for name in SENT} == SENT
+    assert {name: new[name] for name in PLAIN} == PLAIN
     assert (new["spend"], new["token"]) == (2.0, hash_key(new["key"]))
     assert (await status_of(world, made["key"]), await status_of(world, new["key"])) == (401, 200)
     await world.ask("GET", "/key/info", status=404, key=made["key"])
     again = await world.ask("POST", f"/key/{new['token']}/regenerate", {"new_key": "sk-my-own-new-key-1234"})
     assert (again["key"], again["spend"], again["key_alias"]) == ("sk-my-own-new-key-1234", 2.0, "ci")
+
+
+async def test_secrets_in_metadata_are_masked_and_survive_a_regeneration(world):
+    logging = [{"callback_name": "langfuse", "callback_vars": {"langfuse_secret_key": "sk-lf-very-secret"}}]
+    made = await generate(world, metadata={"logging": logging, "team": "x"})
+    new = await world.ask("POST", "/key/regenerate", {"key": made["key"], "grace_period": "1h"})
+    listed = await world.ask("GET", "/key/list", return_full_object="true", size=100)
+    for shown in (made, new, listed, await info(world, new["key"])):
+        assert "very-secret" not in str(shown)
+        assert "sealed:" not in str(shown)
+    kept = await world.ask("POST", "/key/update", {"key": new["key"], "metadata": new["metadata"], "max_budget": 1})
+    held = await world.control.find(ObjectRef(Kind.KEY, kept["token"]))
+    opened = SEALER.open(held.kind, held.object_id, held.spec)
+    assert opened["metadata"] == {"logging": logging, "team": "x"}
 
 
 @pytest.mark.parametrize("number", range(8))

@@ -53,13 +53,15 @@ class World:
         self.authenticator = Authenticator(
             self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
-        self.feed = ChangeFeed(self.control, (self.authenticator,), clock=self.clock, metrics=self.metrics)
+        snapshots = SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock))
+        followers = (self.authenticator, snapshots)
+        self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up)
         self.services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
             writer=self.writer,
-            snapshots=SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock)),
+            snapshots=snapshots,
             ledger_reader=self.ledger,
             clock=self.clock,
             metrics=self.metrics,

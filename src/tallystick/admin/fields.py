@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 TEXT_LENGTH_MAX: Final = 256
 _METADATA_BYTES_MAX: Final = 65_536
 _DEPTH_MAX: Final = 32
+_SHOWN_LENGTH_MAX: Final = 512
 _INTEGER_MAX: Final = 2**63 - 1
 
 
@@ -30,6 +31,11 @@ def storable_object(value: dict[str, Any]) -> dict[str, Any]:
     if len(msgspec.json.encode(value)) > _METADATA_BYTES_MAX:
         raise ValueError(f"it must be at most {_METADATA_BYTES_MAX} bytes of JSON")
     return value
+
+
+def shown_text(value: object) -> str | None:
+    """Return a text of a request that was not checked yet as an answer may repeat it; None for what is no text."""
+    return value.encode(errors="replace").decode()[:_SHOWN_LENGTH_MAX] if isinstance(value, str) else None
 
 
 def _given_text(text: str | None) -> str | None:

@@ -1,16 +1,34 @@
-"""The facts of the page `/health`."""
+"""The facts of the page `/health`, and the metric that goes with them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tallystick.control.deployment import Snapshot
 from tallystick.control.feed import ChangeFeed
+from tallystick.control.objects import ObjectRef
 from tallystick.ledger.journal import Journal
 from tallystick.runtime.service import ServiceHealth
+from tallystick.runtime.telemetry import Metrics
 
 _LEFT_OUT_SHOWN: Final = 100
+
+
+class LeftOutGauge:
+    """A `Follower`, to be told after the snapshot: shows how many control objects can't be used."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], *, metrics: Metrics) -> None:
+        self._snapshot = snapshot
+        self._gauge = metrics.control_objects_left_out
+
+    async def follow(self, _changed: Sequence[ObjectRef]) -> None:
+        """`Follower`."""
+        await self.start_over()
+
+    async def start_over(self) -> None:
+        """`Follower`."""
+        self._gauge.set(len(self._snapshot().left_out))
 
 
 def health_details(

@@ -9,7 +9,7 @@ from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
-from tallystick.bootstrap.health import health_details
+from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
@@ -37,8 +37,8 @@ from tallystick.runtime.telemetry import Metrics
 
 _PING_SECONDS: Final = 2.0
 _PRICE_LOOK_SECONDS: Final = 60.0
-# PostgreSQL wakes the feed and the poll only repairs what it missed; SQLite can't, and a look at its file costs little.
-_FEED_SECONDS: Final[Mapping[str, float]] = {"postgres": 1.0, "sqlite": 0.25}
+# PostgreSQL wakes the feed; behind a pooler it can not, and two looks a second keep the promise of one second.
+_FEED_SECONDS: Final[Mapping[str, float]] = {"postgres": 0.5, "sqlite": 0.25}
 
 
 def snapshot_builder(
@@ -92,7 +92,12 @@ class Services:
         # In this order: a blocked key does not wait until a snapshot is built.
         self.feed = ChangeFeed(
             store.control,
-            (self.authenticator, self.blocked_customers, self.snapshots),
+            (
+                self.authenticator,
+                self.blocked_customers,
+                self.snapshots,
+                LeftOutGauge(self.snapshot, metrics=metrics),
+            ),
             clock=clock,
             metrics=metrics,
             interval_seconds=_FEED_SECONDS[store.kind],

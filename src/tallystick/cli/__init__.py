@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from tallystick import __version__
+from tallystick.cli.admin.commands import noun_app
+from tallystick.cli.admin.nouns import KEYS, MODELS, ORGANIZATIONS, TEAMS, USERS
 from tallystick.cli.config import config_app
 from tallystick.cli.doctor import doctor
 from tallystick.cli.migrate import migrate
@@ -69,6 +71,8 @@ app.command()(migrate)
 app.command()(verify)
 app.command()(doctor)
 app.command()(spend)
+for noun in (KEYS, TEAMS, USERS, ORGANIZATIONS, MODELS):
+    app.add_typer(noun_app(noun), name=noun.name)
 app.add_typer(secrets_app, name="secrets")
 app.add_typer(config_app, name="config")
 

@@ -26,9 +26,9 @@ from tallystick.access.presented import presented_key
 from tallystick.access.route_access import RouteKind, require_route
 from tallystick.access.users import Role
 from tallystick.admin.app import create_admin_app
-from tallystick.admin.services import AdminServices
 from tallystick.bootstrap import Services, open_key_ring, open_store, snapshot_builder
 from tallystick.calls.pipeline import Pipeline
+from tallystick.cli.admin_services import admin_services_of
 from tallystick.config.demo import with_demo_group
 from tallystick.config.load import export_environment, load_settings
 from tallystick.config.settings import Settings
@@ -37,7 +37,6 @@ from tallystick.gateway.app import Gateway, GatewayLimits
 from tallystick.gateway.head_limit import BoundedHeadProtocol
 from tallystick.gateway.health import HealthPages
 from tallystick.runtime.clock import SystemClock
-from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.telemetry import Metrics, configure_logging
 from tallystick.runtime.workers import WorkerSupervisor, unblock_signals
 
@@ -82,6 +81,8 @@ async def _serve(
     settings: Settings, listener: socket.socket, *, parent: int | None, on_ready: Callable[[], None]
 ) -> int:
     """Run one worker."""
+    stop = _Stop()
+    stop.on_signals()  # Before the journal is opened: a worker that is killed with it leaves it to others.
     sys.setswitchinterval(_SWITCH_SECONDS)
     clock = SystemClock()
     metrics = Metrics(multiprocess_directory=os.environ.get(_MULTIPROCESS_VARIABLE))
@@ -101,9 +102,10 @@ async def _serve(
     try:
         gateway = build_gateway(services, await services.start())
         server = _Server(_server_config(settings, gateway), on_ready=on_ready)
-        _stop_on_signals(server, gateway)
-        watch = asyncio.create_task(_watch_parent(parent, server, gateway)) if parent is not None else None
-        await server.serve(sockets=[listener])
+        stop.lead_to(server, gateway)
+        watch = asyncio.create_task(_watch_parent(parent, stop)) if parent is not None else None
+        if not stop.is_asked:
+            await server.serve(sockets=[listener])
         if watch is not None:
             watch.cancel()
             await asyncio.wait([watch])
@@ -130,20 +132,7 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
         authenticator=services.authenticator,
         snapshot=services.snapshot,
         health=HealthPages(services, authorize_admin=authorize_admin),
-        fallback=create_admin_app(
-            AdminServices(
-                authenticator=services.authenticator,
-                control=services.store.control,
-                writer=services.writer,
-                snapshots=services.snapshots,
-                ledger_reader=services.store.reader,
-                clock=services.clock,
-                metrics=services.metrics,
-                new_id=lambda: new_event_id(services.clock.now()),
-                key_header=key_header,
-                body_bytes_max=settings.server.body_bytes_max,
-            )
-        ),
+        fallback=create_admin_app(admin_services_of(services)),
         clock=services.clock,
         metrics=services.metrics,
         limits=GatewayLimits(
@@ -187,26 +176,43 @@ def _server_config(settings: Settings, app: Any) -> uvicorn.Config:  # Any: uvic
     )
 
 
-def _stop_on_signals(server: _Server, gateway: Gateway) -> None:
-    def stop(signum: int) -> None:
+class _Stop:
+    """The request to stop. It is heard during the whole start, and granted as soon as there is something to stop."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self._server: _Server | None = None
+        self._gateway: Gateway | None = None
+
+    def on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._signal, signum)
+
+    def lead_to(self, server: _Server, gateway: Gateway) -> None:
+        """Say what there is to stop."""
+        self._server, self._gateway = server, gateway
+
+    def ask(self, *, force: bool = False) -> None:
+        """Admit no more calls and end when those that run have ended; with `force`, don't wait for them."""
+        self.is_asked = True
+        if self._server is None or self._gateway is None:
+            return
+        self._gateway.stop_admitting()
+        self._server.force_exit = self._server.force_exit or force
+        self._server.should_exit = True
+
+    def _signal(self, signum: int) -> None:
         log.info("server_stopping", signal=signal.Signals(signum).name)
-        gateway.stop_admitting()
-        if server.should_exit and signum == signal.SIGINT:
-            server.force_exit = True
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop, signum)
+        self.ask(force=self.is_asked and signum == signal.SIGINT)
 
 
-async def _watch_parent(parent: int, server: _Server, gateway: Gateway) -> None:
+async def _watch_parent(parent: int, stop: _Stop) -> None:
     """Stop when the supervisor is gone: nobody would start or stop this worker any more."""
     while os.getppid() == parent:  # noqa: ASYNC110 (no event tells of it on every system)
         await asyncio.sleep(_PARENT_LOOK_SECONDS)
     log.warning("supervisor_gone")
-    gateway.stop_admitting()
-    server.should_exit = True
+    stop.ask()
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -41,6 +41,11 @@ def render_reference() -> str:
     lines.append(
         "  `_above_<N>k_tokens` at its end, a price holds when the whole prompt has more than N thousand tokens"
     )
+    lines.append("\n## `credential_list`\n")
+    lines.append(
+        "Each entry has `credential_name`, `credential_values` and, if wanted, `credential_info`. The values are"
+    )
+    lines.append("parameters of the deployments that name it by `litellm_credential_name`; their own go before them.")
     return "\n".join(lines) + "\n"
 
 

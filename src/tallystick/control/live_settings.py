@@ -13,6 +13,8 @@ from tallystick.config.settings import Settings
 
 DISCOUNTS: Final = "litellm_settings.cost_discount_config"
 MARGINS: Final = "litellm_settings.cost_margin_config"
+OF_COSTS: Final = frozenset((DISCOUNTS, MARGINS))
+"""On these the price of every deployment depends."""
 NUM_RETRIES: Final = ("router_settings.num_retries", "litellm_settings.num_retries")
 """The first one that is set holds."""
 PUBLIC_MODEL_GROUPS: Final = "litellm_settings.public_model_groups"

@@ -10,7 +10,7 @@ import msgspec
 from tallystick.config.references import resolve_text
 from tallystick.config.settings import Settings
 from tallystick.control.deployment import LeftOut
-from tallystick.control.live_settings import LIVE, LiveSettings, live_settings
+from tallystick.control.live_settings import LIVE, OF_COSTS, LiveSettings, live_settings
 from tallystick.control.objects import ControlObject, Kind, spec_as
 from tallystick.control.specs import CredentialSpec, SettingSpec, VariableSpec
 from tallystick.control.store import Loaded
@@ -32,7 +32,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     revisions: Mapping[str, int]
     """Of each of the database's credentials."""
     token: tuple[tuple[str, int], ...]
-    """Equal while environment and settings are."""
+    """Equal while all is that a deployment is resolved with, but for its credential: environment and costs."""
 
 
 def read_written(
@@ -70,7 +70,8 @@ def read_written(
                     credential if isinstance(credential, str) else credential.credential_values
                 )
             case Kind.SETTING:
-                token.append((held.object_id, held.revision))
+                if held.object_id in OF_COSTS:
+                    token.append((held.object_id, held.revision))
                 setting = opener.open(held, SettingSpec, check=_check_setting)
                 if isinstance(setting, SettingSpec):
                     values[held.object_id] = setting.value

@@ -122,13 +122,22 @@ class ObjectWriter:
         action: str,
         requires: Sequence[ObjectRef] = (),
         none_left: Sequence[NoneLeft] = (),
+        touched: Sequence[ControlObject] = (),
     ) -> tuple[ControlObject, ...]:
         """Write several objects, all or none, once; return those that exist afterwards.
 
-        Of several, the revisions are not told: read an object again before changing it further.
+        Of several, the revisions are not told: read an object again before changing it further. `touched` is what was
+        decided by: written again as it is, so that of two writes that were decided by the same state one fails.
         """
         changes = [Change(action=action, before=before, after=after) for before, after in pairs]
-        written = await self.write(changes, author=author, requires=requires, none_left=none_left, keeps_unchanged=True)
+        written = await self.write(
+            changes,
+            author=author,
+            requires=requires,
+            none_left=none_left,
+            keeps_unchanged=True,
+            touched=touched,
+        )
         return tuple(change.after for change in written if change.after is not None)
 
     async def write_planned(
@@ -165,14 +174,16 @@ class ObjectWriter:
         requires: Sequence[ObjectRef] = (),
         none_left: Sequence[NoneLeft] = (),
         keeps_unchanged: bool = False,
+        touched: Sequence[ControlObject] = (),
     ) -> tuple[Change, ...]:
-        """Write all changes or none, once; return them as `write_planned` does.
+        """Write all changes or none, once; return them as `write_planned` does. `touched` is as in `apply`.
 
         Of a single change, `after` has its new revision; of several, read again before the next change.
         """
         prepared = [_as_it_was(self._prepared(change, author)) for change in changes]
         to_write = [change for change in prepared if not _is_unchanged(change)]
         if to_write:
+            to_write += [self._prepared(Change(action="touched", before=each, after=each), author) for each in touched]
             # What is written is under the first key: a rotation that runs now may have passed this object already.
             to_write = [self._shown(self._under_first_key(change)) for change in to_write]
             revision = await self._store.apply(

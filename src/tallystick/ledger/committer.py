@@ -108,6 +108,9 @@ class Committer:
             self._reader.release()
             self._metrics.commit_lag_seconds.set(0)
             return self._reader.advance_producer()
+        if self._may_be_elsewhere(producer_id) and None in run.payloads:
+            await self._commit_before_gap(run, retry=retry)
+            return True
         try:
             await self._deliver(producer_id, await self._decode_run(run), retry=retry)
         except BaseException:  # Cancelled too: whoever goes on must not go on behind what was only read.
@@ -115,6 +118,24 @@ class Committer:
             raise
         self._reader.release()  # Not before: a run may end segments behind the one in which it began.
         return True
+
+    def _may_be_elsewhere(self, producer_id: str) -> bool:
+        """Whether numbers that are missing here may be in the journal that this one was copied from."""
+        return producer_id in self._journal.copied_producers and producer_id not in self._renumbered
+
+    async def _commit_before_gap(self, run: Run, *, retry: bool) -> None:
+        """Commit a run of a copied slot up to the first number that is missing; let the rest go by another name.
+
+        The original may have what is missing: its file was still written while it was copied. Were it called lost by
+        this name, the original's events would count as repetitions.
+        """
+        self._reader.rewind()  # First: whatever happens, nothing is let go of that was only read.
+        whole = run.payloads.index(None)
+        if whole:
+            part = run._replace(payloads=run.payloads[:whole])
+            await self._deliver(run.producer_id, await self._decode_run(part), retry=retry)
+            return
+        self._renumber(run.producer_id, oldest_seq=run.first_seq, reason="a copied journal has not all of its events")
 
     async def _decode_run(self, run: Run) -> Batch:
         """Turn payloads into events; one that can't be decoded becomes a dead letter."""
@@ -232,18 +253,16 @@ class Committer:
         if watermark + 1 >= part.first_seq or oldest <= self._watermarks[producer_id] + 1:
             self._reader.rewind()
             return
-        log.error(
-            "producer_renumbered",
-            producer_id=producer_id,
-            watermark=watermark,
-            oldest_seq=oldest,
-            reason="the store has lost events that it had confirmed",
-        )
-        store_id = new_producer_id()
-        self._renumbered[producer_id] = Renumbering(store_id=store_id, offset=oldest - 1)
+        reason = f"the store has lost events that it had confirmed: it stands at {watermark}"
+        self._renumber(producer_id, oldest_seq=oldest, reason=reason)
+        self._reader.rewind()
+
+    def _renumber(self, producer_id: str, *, oldest_seq: int, reason: str) -> None:
+        """Deliver a producer's events from `oldest_seq` on under a new name, numbered from 1."""
+        log.error("producer_renumbered", producer_id=producer_id, oldest_seq=oldest_seq, reason=reason)
+        self._renumbered[producer_id] = Renumbering(store_id=new_producer_id(), offset=oldest_seq - 1)
         self._journal.slot.write_renumbered(self._renumbered)
         self._watermarks.pop(producer_id)
-        self._reader.rewind()
 
 
 def _lost(seq: int, payload: bytes, reason: str) -> DeadLetter:

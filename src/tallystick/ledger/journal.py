@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from tallystick.errors import LedgerUnavailable
+from tallystick.ledger.copies import copied_work, leave_running_calls
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.frames import EVENT_KIND, INTENT_KIND, PAYLOAD_BYTES_MAX, PREFIX_BYTES, encode_frame
 from tallystick.ledger.group_sync import GroupSync
@@ -60,12 +61,15 @@ class Journal:
         recovered: Recovered,
         producer_id: str,
         last_seq: int,
+        copied_producers: Collection[str] = (),
     ) -> None:
         self.slot = slot
         self.producer_id = producer_id
         self.last_seq = last_seq
         self.watermark = last_seq
         """What the store has confirmed of this producer's numbers; unknown until the committer has asked."""
+        self.copied_producers = frozenset(copied_producers)
+        """Whose events were copied with the slot: the original may hold more of theirs."""
         self.segments: deque[Segment] = deque(recovered.segments)
         self.appended = asyncio.Event()
         """Set by every event that is appended; the committer clears it."""
@@ -243,21 +247,13 @@ class Journal:
         self._sync.retire(self._fd)
         self._sync.close()
         self._fd = -1
-        is_empty = (
-            len(self.segments) == 1 and not self._open and not self._unwritten and self.watermark >= self.last_seq
-        )
-        if is_empty:
-            self.slot.write_producer(
-                ProducerRecord(producer_id=self.producer_id, boot_id=current_boot_id(), last_seq=self.last_seq)
-            )
-            self.segments.pop().path.unlink(missing_ok=True)
-        elif self._offset == self._header_bytes and len(self.segments) > 1:
-            # Nothing came into it: a slot that is opened again and again must not grow by a file each time.
-            self.segments.pop().path.unlink(missing_ok=True)
-        else:
-            os.truncate(self.segments[-1].path, self._offset)
-        os.close(self._directory_fd)
-        self.slot.release()
+        try:
+            self._tidy_up()
+        except OSError as error:  # Most likely the disk is full. The files are right as they are, only larger.
+            log.warning("journal_not_tidied", slot=self.slot.name, reason=error.strerror or str(error))
+        finally:
+            os.close(self._directory_fd)
+            self.slot.release()
 
     def abandon(self) -> None:
         """Let go of the files, which stay as they are. The slot stays held."""
@@ -267,6 +263,27 @@ class Journal:
         os.close(self._directory_fd)
 
     # Inside
+
+    def _tidy_up(self) -> None:
+        """Leave no file that the next owner of the slot does not need. Raises OSError."""
+        is_empty = (
+            len(self.segments) == 1 and not self._open and not self._unwritten and self.watermark >= self.last_seq
+        )
+        if is_empty:
+            self.slot.write_producer(
+                ProducerRecord(
+                    producer_id=self.producer_id,
+                    boot_id=current_boot_id(),
+                    place=self.slot.place(),
+                    last_seq=self.last_seq,
+                )
+            )
+            self.segments.pop().path.unlink(missing_ok=True)
+        elif self._offset == self._header_bytes and len(self.segments) > 1:
+            # Nothing came into it: a slot that is opened again and again must not grow by a file each time.
+            self.segments.pop().path.unlink(missing_ok=True)
+        else:
+            os.truncate(self.segments[-1].path, self._offset)
 
     def _payload_of(self, event: SpendEvent) -> bytes:
         payload = self._encode(event)
@@ -344,20 +361,29 @@ def open_journal(
     """Open a slot for writing: recover what is in it, and end the calls that were running as `interrupted`.
 
     `confirmed` holds the watermarks of the producers that the store could be asked about. The slot's producer goes on
-    numbering only when nothing can have been lost below its last number: same boot, and the store knows no higher
-    number. Otherwise a new producer begins, so that no number is ever given twice. Raises LedgerUnavailable.
+    numbering only when nothing can have been lost below its last number, and nobody else can go on from there: same
+    boot, same directory, and the store knows no higher number. Otherwise a new producer begins, so that no number is
+    ever given twice. Raises LedgerUnavailable.
     """
     try:
+        place = slot.place()
         recovered = recover(slot)
         record = slot.read_producer()
     except OSError as error:
         raise LedgerUnavailable(f"journal slot {slot.directory} can't be read: {error.strerror}") from error
+    is_copy = record is not None and not record.place.is_same_directory(place)
+    copied = copied_work(recovered, record, is_copy=is_copy)
+    recovered = leave_running_calls(slot, recovered, copied)
     if recovered.torn_bytes:
         metrics.journal_torn_tails.inc()
         log.warning("journal_tail_cut", slot=slot.name, bytes=recovered.torn_bytes)
-    producer_id, last_seq = _continue_numbers(recovered, record, confirmed=confirmed, renumbered=slot.read_renumbered())
+    producer_id, last_seq = _continue_numbers(
+        recovered, None if is_copy else record, confirmed=confirmed, renumbered=slot.read_renumbered()
+    )
     try:
-        slot.write_producer(ProducerRecord(producer_id=producer_id, boot_id=current_boot_id()))
+        slot.write_producer(
+            ProducerRecord(producer_id=producer_id, boot_id=current_boot_id(), place=place, copied=copied)
+        )
     except OSError as error:
         raise LedgerUnavailable(f"journal slot {slot.directory} can't be written: {error.strerror}") from error
     journal = Journal(
@@ -368,6 +394,7 @@ def open_journal(
         recovered=recovered,
         producer_id=producer_id,
         last_seq=last_seq,
+        copied_producers=copied.producer_ids if copied else (),
     )
     journal.watermark = confirmed.get(producer_id, 0)
     try:

@@ -3,7 +3,7 @@
     journal/
       slot-0001/
         lock            held with flock by the process that writes here
-        producer.json   who numbers the events: producer id, boot, last number at the last clean close
+        producer.json   who numbers the events: producer id, boot, place, last number at the last clean close
         0000000000000001.journal …
       damaged/          copies of segments that could not be read to their end
 
@@ -21,10 +21,18 @@ from pathlib import Path
 import msgspec
 
 from tallystick.errors import LedgerUnavailable, SlotTaken
+from tallystick.ledger.places import SlotPlace, place_of
 
 SEGMENT_SUFFIX = ".journal"
 _SLOTS_MAX = 9999
 _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+
+
+class CopiedWork(msgspec.Struct, frozen=True, kw_only=True):
+    """What a slot holds that was copied with it: the place of the original, and who numbered the events there."""
+
+    original: SlotPlace
+    producer_ids: tuple[str, ...]
 
 
 class ProducerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +40,10 @@ class ProducerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     producer_id: str
     boot_id: str
+    place: SlotPlace
     last_seq: int | None = None
     """Set by a clean close that left no segment to read it from."""
+    copied: CopiedWork | None = None
 
 
 class Renumbering(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +70,10 @@ class Slot:
 
     def segment_path(self, ordinal: int) -> Path:
         return self.directory / f"{ordinal:016d}{SEGMENT_SUFFIX}"
+
+    def place(self) -> SlotPlace:
+        """Return where the slot is now. Raises OSError."""
+        return place_of(self.directory)
 
     def read_producer(self) -> ProducerRecord | None:
         """Return what the slot remembers; None for a new slot or an unreadable record."""

@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol, runtime_checkable
 
 import structlog
 
+from tallystick.errors import TallystickError
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.masking import mask_text
 from tallystick.runtime.telemetry import Metrics
@@ -68,6 +69,11 @@ class ServiceGroup:
         for service in self._services:
             try:
                 await service.start()
+            except TallystickError as error:
+                reason = mask_text(str(error))
+                log.error("service_start_failed", service=service.name, reason=reason)  # noqa: TRY400 - it says all.
+                await self.stop()
+                raise
             except BaseException:
                 log.exception("service_start_failed", service=service.name)
                 await self.stop()

@@ -122,7 +122,10 @@ class Metrics:
         )
         self.auth_failures = self._family("auth_failures_total", "Requests without a valid key.", ("reason",))
         self.change_feed_revision = self._gauge("change_feed_revision", "Newest change in force.", "livemin")
-        self.change_feed_errors = self._counter("change_feed_errors_total", "Polls of the change feed that failed.")
+        self.change_feed_errors = self._counter("change_feed_errors_total", "Reads of the change feed that failed.")
+        self.control_objects_left_out = self._gauge(
+            "control_objects_left_out", "Control objects that can't be used.", "livemax"
+        )
 
     def _declare_process(self) -> None:
         self.service_restarts = self._family(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_client import ASGIClient
-from models_kit import builder_of, settings_of
+from models_kit import keeper_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import hash_key
 from tallystick.admin.app import create_admin_app
@@ -14,7 +14,6 @@ from tallystick.config.secret_keys import SecretKey
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.key_ring import KeyRing
 from tallystick.control.sealer import Sealer
-from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryStore
@@ -37,7 +36,7 @@ class House:
         self.authenticator = Authenticator(
             self.control, master_key_hash=hash_key(MASTER), clock=self.clock, metrics=self.metrics
         )
-        self.snapshots = SnapshotKeeper(self.control, builder_of(settings_of(), clock=self.clock))
+        self.snapshots = keeper_of(self.control, clock=self.clock)
         followers = (self.authenticator, self.snapshots)
         self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.services = AdminServices(

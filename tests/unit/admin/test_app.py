@@ -27,7 +27,7 @@ async def test_a_wrong_method_is_405(house):
 async def test_an_unexpected_error_shows_an_id_and_no_traceback(house):
     house.store.fail_next(1, ValueError("sk-secret-secret in the code"))
     with capture_logs() as logs:
-        answer = await house.client.get("/key/list")
+        answer = await house.client.get("/spend/logs")
     assert answer.status == 500
     assert [(line["event"], line["error_id"]) for line in logs] == [("admin_request_crashed", "error-1")]
     assert "error-1" in answer.error["message"]

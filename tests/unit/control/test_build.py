@@ -297,6 +297,19 @@ def test_discount_and_margin_of_the_database_are_in_the_price(build):
     assert snapshot.settings.costs.discounts == {"openai": Decimal("0.05")}
 
 
+def test_only_settings_of_costs_make_deployments_anew():
+    builder = builder_of(settings_of())
+
+    def built(*settings):
+        return only(builder.build(Loaded(revision=1, objects=(model("m"), *settings))))
+
+    first = built()
+    assert built(setting("router_settings.num_retries", 4)) is first
+    dear = built(setting("litellm_settings.cost_margin_config", {"global": 0.1}))
+    dearer = built(setting("litellm_settings.cost_margin_config", {"global": 0.2}, revision=2))
+    assert [each.price.margin_ppm for each in (first, dear, dearer, built())] == [0, 100_000, 200_000, 0]
+
+
 def test_a_setting_that_the_file_has_is_the_files(build):
     text = "litellm_settings: {num_retries: 1, cost_discount_config: {openai: 0.5}}\n"
     snapshot = build(

@@ -17,7 +17,7 @@ from tallystick.ledger import slots
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.journal import Journal
 from tallystick.ledger.journal_reader import JournalReader
-from tallystick.ledger.slots import claim_slot, lock_slot
+from tallystick.ledger.slots import Slot, claim_slot, lock_slot
 from tallystick.runtime.telemetry import Metrics
 
 decode = msgspec.msgpack.Decoder(SpendEvent).decode
@@ -416,6 +416,31 @@ async def test_no_room_for_a_new_segment_refuses_calls_but_not_events(
     assert len(read_all(journal)) == len(running)
     assert journal.segments[-1].path.stat().st_size == 64 * 1024  # Nothing went beyond what was set aside.
     crash(journal)
+
+
+@pytest.mark.parametrize("refused", ["replace", "truncate"])
+async def test_a_full_disk_does_not_keep_the_slot_held_at_the_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    journal = journal_in(tmp_path)
+    producer_id = journal.producer_id
+    event = make_event()
+    journal.append_event(event)
+    if refused == "replace":
+        journal.confirm(1)  # All is committed: the slot's record is written anew.
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((Slot, "write_producer") if refused == "replace" else (os, "truncate")), full)
+        journal.close()
+
+    again = journal_in(tmp_path, confirmed={producer_id: 1})
+    assert again.slot.name == journal.slot.name
+    assert (again.producer_id, again.last_seq) == (producer_id, 1)
+    assert [found for _, _, found in read_all(again)] == [event]
+    again.close()
 
 
 def test_an_unwritable_directory_is_said(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from tallystick.errors import LedgerUnavailable
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.service import ServiceGroup, SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
@@ -53,6 +54,23 @@ async def test_a_failed_start_stops_what_was_started():
     with pytest.raises(OSError, match="no room"):
         await group.start()
     assert journal == ["+a", "-a"]
+
+
+async def test_a_start_that_fails_for_a_said_reason_shows_no_traceback(logs):
+    class Refused(Recorder):
+        async def start(self):
+            raise LedgerUnavailable("the journal directory /j can't be used: Read-only file system")
+
+    with pytest.raises(LedgerUnavailable):
+        await ServiceGroup([Refused("ledger", [])]).start()
+    with pytest.raises(OSError, match="no room"):
+        await ServiceGroup([Recorder("b", [], fail_start=True)]).start()
+
+    said, unexpected = logs
+    assert (said["event"], said["service"], said["log_level"]) == ("service_start_failed", "ledger", "error")
+    assert "Read-only file system" in said["reason"]
+    assert "exc_info" not in said
+    assert unexpected["exc_info"] is True
 
 
 async def test_an_error_while_stopping_does_not_keep_the_others():

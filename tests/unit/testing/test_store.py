@@ -19,8 +19,8 @@ async def test_the_next_calls_fail_and_do_nothing() -> None:
     assert await store.watermark("p") == 0
     store.fail_next(1, OSError("something else"))
     with pytest.raises(OSError, match="something else"):
-        await store.find("h")
-    assert store.calls == ["commit", "commit", "watermark", "find"]
+        await store.audit()
+    assert store.calls == ["commit", "commit", "watermark", "audit"]
 
 
 async def test_a_lost_reply_was_applied() -> None:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from tallystick.admin.access_groups.requests import ChangedAccessGroup, NewAccessGroup
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller
+from tallystick.admin.fields import PathID
 from tallystick.admin.services import AdminServices
 from tallystick.control.deployment import Snapshot
 from tallystick.control.objects import ControlObject, Kind, spec_as, spec_from
@@ -67,7 +68,7 @@ class AccessGroupRoutes:
         ]
         return json_answer({"access_groups": rows}, headers=unknown_parameters(request, ()))
 
-    async def info(self, request: Request, access_group: str, _caller: AnyCaller) -> Response:
+    async def info(self, request: Request, access_group: PathID, _caller: AnyCaller) -> Response:
         """Show the models of an access group."""
         snapshot = self._snapshots.current
         models = snapshot.access_groups.get(access_group)
@@ -75,7 +76,7 @@ class AccessGroupRoutes:
             raise _missing(access_group)
         return json_answer(_row(access_group, models, snapshot), headers=unknown_parameters(request, ()))
 
-    async def update(self, access_group: str, body: ChangedAccessGroup, caller: AnyCaller) -> Response:
+    async def update(self, access_group: PathID, body: ChangedAccessGroup, caller: AnyCaller) -> Response:
         """Replace the models of an access group."""
         held = await self._own(access_group)
         models = await self._models(body.model_names, body.model_ids)
@@ -87,7 +88,7 @@ class AccessGroupRoutes:
         await self._writer.update(held.ref, patched, author=caller.author)
         return self._written(access_group, models, body.unknown_fields())
 
-    async def delete(self, request: Request, access_group: str, caller: AnyCaller) -> Response:
+    async def delete(self, request: Request, access_group: PathID, caller: AnyCaller) -> Response:
         """Delete an access group. Lists that name it allow its models no more."""
         held = await self._own(access_group)
         count = _count(spec_as(AccessGroupSpec, held.spec).models, self._snapshots.current)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from tallystick.admin.access_groups.requests import ChangedUnified, NewUnified, UnifiedFields
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller
+from tallystick.admin.fields import PathID
 from tallystick.admin.limits import text_of
 from tallystick.admin.services import AdminServices
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
@@ -69,7 +70,7 @@ class UnifiedAccessGroupRoutes:
         held = sorted(self._snapshots.objects(Kind.ACCESS_GROUP), key=lambda each: each.created_at, reverse=True)
         return json_answer([_row(each) for each in held], headers=unknown_parameters(request, ()))
 
-    async def info(self, request: Request, access_group_id: str, _caller: AnyCaller) -> Response:
+    async def info(self, request: Request, access_group_id: PathID, _caller: AnyCaller) -> Response:
         """Show an access group."""
         ref = ObjectRef(Kind.ACCESS_GROUP, access_group_id)
         held = await self._control.find(ref)
@@ -77,7 +78,7 @@ class UnifiedAccessGroupRoutes:
             raise missing(ref)
         return json_answer(_row(held), headers=unknown_parameters(request, ()))
 
-    async def update(self, access_group_id: str, body: ChangedUnified, caller: AnyCaller) -> Response:
+    async def update(self, access_group_id: PathID, body: ChangedUnified, caller: AnyCaller) -> Response:
         """Change an access group: what is omitted stays, a null clears."""
 
         def patched(before: ControlObject) -> ControlObject:
@@ -89,7 +90,7 @@ class UnifiedAccessGroupRoutes:
         _, written = await self._writer.update(ref, patched, author=caller.author)
         return _answer(written, body)
 
-    async def delete(self, access_group_id: str, caller: AnyCaller) -> Response:
+    async def delete(self, access_group_id: PathID, caller: AnyCaller) -> Response:
         """Delete an access group. Lists that name it allow its models no more."""
         await self._writer.delete([ObjectRef(Kind.ACCESS_GROUP, access_group_id)], author=caller.author)
         return Response(status_code=204)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller
 from tallystick.admin.credentials.requests import NewCredential, PatchedCredential
+from tallystick.admin.fields import PathID
 from tallystick.admin.models.writes import require_store_model_in_db
 from tallystick.admin.services import AdminServices
 from tallystick.config.model_list import CredentialEntry
@@ -87,7 +88,7 @@ class CredentialRoutes:
         rows = [*of_file, *(_row(held) for held in loaded)]
         return json_answer({"success": True, "credentials": rows}, headers=unknown_parameters(request, ()))
 
-    async def by_name(self, request: Request, credential_name: str, _caller: AnyCaller) -> Response:
+    async def by_name(self, request: Request, credential_name: PathID, _caller: AnyCaller) -> Response:
         """Show a credential, without its values."""
         held = await self._control.find(ObjectRef(Kind.CREDENTIAL, credential_name))
         headers = unknown_parameters(request, ["model_id"])
@@ -98,7 +99,7 @@ class CredentialRoutes:
             raise missing(ObjectRef(Kind.CREDENTIAL, credential_name))
         return json_answer(_file_row(entry), headers=headers)
 
-    async def by_model(self, request: Request, model_id: str, _caller: AnyCaller) -> Response:
+    async def by_model(self, request: Request, model_id: PathID, _caller: AnyCaller) -> Response:
         """Show what a deployment signs in with, without the values."""
         deployment = self._snapshots.current.deployments().get(model_id)
         if deployment is None:
@@ -111,7 +112,7 @@ class CredentialRoutes:
         }
         return json_answer(row, headers=unknown_parameters(request, ()))
 
-    async def patch(self, credential_name: str, body: PatchedCredential, caller: AnyCaller) -> Response:
+    async def patch(self, credential_name: PathID, body: PatchedCredential, caller: AnyCaller) -> Response:
         """Change a credential; every deployment that names it is called with the new values from then on.
 
         Refused with the reason when a deployment that is served could not be served any more.
@@ -133,7 +134,7 @@ class CredentialRoutes:
         await self._writer.update(ref, patched, author=caller.author)
         return _done("Credential updated successfully", body.unknown_fields())
 
-    async def delete(self, request: Request, credential_name: str, caller: AnyCaller) -> Response:
+    async def delete(self, request: Request, credential_name: PathID, caller: AnyCaller) -> Response:
         """Delete a credential. Deployments that name it are served no more, and the answer names them."""
         require_store_model_in_db(self._snapshots, Kind.CREDENTIAL)
         self._require_own(credential_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from tallystick.access.users import UserSpec
 from tallystick.admin.callers import Caller
 from tallystick.admin.keys.creation import KeyCreation, MadeKey
 from tallystick.admin.keys.fields import KeyFields
-from tallystick.admin.keys.related import Pair, Related, RelatedObjects
+from tallystick.admin.keys.related import Related, RelatedObjects
 from tallystick.admin.keys.requests import RegenerateKey, UpdateKey
 from tallystick.admin.keys.standings import Standings
 from tallystick.admin.limits import nano_usd, usd
@@ -24,6 +24,7 @@ from tallystick.admin.services import AdminServices
 from tallystick.admin.spend import Spend
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
 from tallystick.control.store import ObjectFilter
+from tallystick.control.writer import Pair
 from tallystick.errors import AlreadyExists, BadRequest, NotFound, PermissionDenied
 
 _RELATIONS: Final = ("user_id", "team_id", "organization_id", "budget_id")
@@ -58,14 +59,17 @@ class KeyChanges:
             after, related = await self._patched(caller, standing, before, body)
             if after == before:
                 return ChangedKey(row=before, budget=related.budget)
-            pairs = [(before, after), *related.unchanged]
             try:
-                written = await self._writer.apply(
-                    pairs, author=caller.author, action="updated", requires=related.requires
+                (written,) = await self._writer.apply(
+                    [(before, after)],
+                    author=caller.author,
+                    action="updated",
+                    requires=related.requires,
+                    touched=related.touched,
                 )
             except AlreadyExists as error:
                 raise BadRequest("A key with this alias already exists.", param="key_alias") from error
-            return ChangedKey(row=_of(written, after.ref), budget=related.budget)
+            return ChangedKey(row=written, budget=related.budget)
 
         return await until_unchanged(attempt)
 
@@ -187,13 +191,13 @@ class KeyChanges:
         grace_period: str | None,
     ) -> MadeKey:
         spend = await self._spend.of_one(after)
-        spec = spec_as(KeySpec, after.spec)
         new_hash = hash_key(plain)
+        spec = spec_as(KeySpec, self._rebound(before, after, new_hash))
         renewed = msgspec.structs.replace(
             spec, key_name=mask_key(plain), prior_hashes=(*spec.prior_hashes, before.object_id)
         )
         successor = msgspec.structs.replace(after, object_id=new_hash, spec=spec_from(renewed))
-        pairs: list[Pair] = [(before, None), (None, successor), *related.unchanged]
+        pairs: list[Pair] = [(before, None), (None, successor)]
         retired = await self._retired(before)
         if grace_period:
             pairs += [(each, msgspec.structs.replace(each, spec={"key_hash": new_hash})) for each in retired]
@@ -202,12 +206,22 @@ class KeyChanges:
             pairs += [(each, None) for each in retired]
         try:
             written = await self._writer.apply(
-                pairs, author=caller.author, action="regenerated", requires=related.requires
+                pairs,
+                author=caller.author,
+                action="regenerated",
+                requires=related.requires,
+                touched=related.touched,
             )
         except AlreadyExists as error:
             raise BadRequest("A key with this value already exists.", param="new_key") from error
         row = _of(written, successor.ref)
         return MadeKey(plain=plain, row=row, spend_nano_usd=spend, budget=related.budget)
+
+    def _rebound(self, before: ControlObject, after: ControlObject, new_hash: str) -> dict[str, Any]:  # Any: JSON.
+        """Return the spec with its secrets sealed for the key's new place."""
+        sealer, old_hash = self._writer.sealer, before.object_id
+        sealed = sealer.seal(Kind.KEY, old_hash, after.spec, before=before.spec)
+        return sealer.rebind(Kind.KEY, sealed, old_id=old_hash, new_id=new_hash)
 
     def _retirement(self, key: ControlObject, new_hash: str, grace_period: str) -> ControlObject:
         now = self._clock.now()

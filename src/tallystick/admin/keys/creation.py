@@ -84,13 +84,13 @@ class KeyCreation:
 
     async def write(self, row: ControlObject, related: Related, *, author: Author) -> ControlObject:
         """Add the row. Raises BadRequest when such a key exists, or existed, already."""
-        pairs = [(None, row), *related.unchanged]
-        action = "guaranteed" if related.unchanged else "created"
         try:
-            written = await self._writer.apply(pairs, author=author, action=action, requires=related.requires)
+            (written,) = await self._writer.apply(
+                [(None, row)], author=author, action="created", requires=related.requires, touched=related.touched
+            )
         except AlreadyExists as error:
             raise BadRequest("A key with this value or alias already exists.", param="key") from error
-        return next(each for each in written if each.ref == row.ref)
+        return written
 
     async def _for_caller(self, caller: Caller, row: ControlObject, action: KeyAction) -> ControlObject:
         """Return the row as a caller who is no proxy admin may have it. Raises what denies it."""

@@ -19,7 +19,6 @@ _RELATIONS: Final = (
     (Kind.ORGANIZATION, "organization_id", "Organization"),
     (Kind.BUDGET, "budget_id", "Budget"),
 )
-Pair = tuple[ControlObject | None, ControlObject | None]
 
 
 class Related(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +26,8 @@ class Related(msgspec.Struct, frozen=True, kw_only=True):
 
     requires: tuple[ObjectRef, ...]
     """They must still exist."""
-    unchanged: tuple[Pair, ...] = ()
-    """They must still be as they were: written as they are, together with the key."""
+    touched: tuple[ControlObject, ...] = ()
+    """They must still be as they were."""
     team: ControlObject | None = None
     budget: ControlObject | None = None
 
@@ -62,7 +61,7 @@ class RelatedObjects:
         await self._require_free_alias(after, before)
         return Related(
             requires=tuple(requires),
-            unchanged=await self._guaranteed(after, before, team),
+            touched=await self._guaranteed(after, before, team),
             team=team,
             budget=found.get(ObjectRef(Kind.BUDGET, after.budget_id)),
         )
@@ -73,8 +72,8 @@ class RelatedObjects:
 
     async def _guaranteed(
         self, after: ControlObject, before: ControlObject | None, team: ControlObject | None
-    ) -> tuple[Pair, ...]:
-        """Check what is set aside from the team's limits. The team is written along, so that two keys made at the same
+    ) -> tuple[ControlObject, ...]:
+        """Check what is set aside from the team's limits. The team is touched, so that two keys made at the same
         time can't both take what is left.
         """
         spec = spec_as(KeySpec, after.spec)
@@ -84,7 +83,7 @@ class RelatedObjects:
         own_ids = {after.object_id, before.object_id if before else ""}
         others = [spec_as(KeySpec, key.spec) for key in keys if key.object_id not in own_ids]
         require_within_team(spec, spec_as(TeamSpec, team.spec).limits, others)
-        return ((team, team),)
+        return (team,)
 
     async def _require_free_alias(self, after: ControlObject, before: ControlObject | None) -> None:
         if not after.name or (before is not None and before.name == after.name):

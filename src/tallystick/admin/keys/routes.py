@@ -11,7 +11,7 @@ from starlette.responses import Response
 from tallystick.access.key_rules import KeyAction
 from tallystick.admin.answers import ignored_fields, json_answer
 from tallystick.admin.callers import AnyCaller, Caller
-from tallystick.admin.fields import KeyOrHash
+from tallystick.admin.fields import KeyOrHash, shown_text
 from tallystick.admin.keys.changes import KeyChanges
 from tallystick.admin.keys.creation import KeyCreation, MadeKey
 from tallystick.admin.keys.reading import KeyReading
@@ -87,11 +87,11 @@ class KeyRoutes:
         done: list[dict[str, Any]] = []  # Any: JSON.
         failed: list[dict[str, Any]] = []  # Any: as above.
         for fields in body.keys:
-            name = fields.get("key")
+            name = shown_text(fields.get("key"))
             try:
                 shown = await self._updated(caller, read_update(fields))
             except RequestError as error:
-                failed.append({"key": name, "failed_reason": error.message})
+                failed.append({"key": name, "failed_reason": shown_text(error.message)})
             else:
                 done.append({"key": name or shown["key"], "key_info": shown})
         answer = {"total_requested": len(body.keys), "successful_updates": done, "failed_updates": failed}

@@ -14,13 +14,14 @@ from tallystick.access.principal import Principal
 from tallystick.admin.keys.fields import KEPT
 from tallystick.admin.limits import shown_limits, text_of, usd
 from tallystick.control.objects import ControlObject, Kind, spec_as
+from tallystick.control.secret_fields import masked
 
 
 def key_fields(
     key: ControlObject, *, spend_nano_usd: int, now: datetime, budget: ControlObject | None = None
 ) -> dict[str, Any]:  # Any: JSON.
     """Return what may be shown of a key. Ids that are absent, and limits that it has not, are null."""
-    spec = spec_as(KeySpec, key.spec)
+    spec = spec_as(KeySpec, masked(key.kind, key.object_id, key.spec))
     return {
         "key_name": spec.key_name,
         "key_alias": key.name or None,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from tallystick.admin.answers import ignored_fields, json_answer
 from tallystick.admin.callers import AnyCaller, Caller
+from tallystick.admin.fields import PathID
 from tallystick.admin.models.requests import ChangedModel, ModelId, NewModel, PatchedModel, required_id
 from tallystick.admin.models.views import stored_row
 from tallystick.admin.models.writes import ModelWrites, require_writer
@@ -68,7 +69,7 @@ class ModelRoutes:
         change = partial(self._writes.changed, body=body)
         return await self._change(model_id, change, caller, action="updated", ignored=body.ignored())
 
-    async def patch(self, model_id: str, body: PatchedModel, caller: AnyCaller) -> Response:
+    async def patch(self, model_id: PathID, body: PatchedModel, caller: AnyCaller) -> Response:
         """Change a deployment: what is omitted stays, a null inside of `litellm_params` or `model_info` removes."""
         change = partial(self._writes.changed, body=body)
         return await self._change(model_id, change, caller, action="updated", ignored=body.ignored())

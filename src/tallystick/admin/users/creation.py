@@ -16,10 +16,11 @@ from tallystick.admin.limits import nano_usd
 from tallystick.admin.objects import list_all
 from tallystick.admin.retries import until_unchanged
 from tallystick.admin.services import AdminServices
-from tallystick.admin.users.memberships import Memberships, Pair
+from tallystick.admin.users.memberships import Memberships
 from tallystick.admin.users.requests import NEW_ROLES, NewUser
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
 from tallystick.control.store import ControlStore, ObjectFilter
+from tallystick.control.writer import Pair
 from tallystick.errors import AlreadyExists
 
 DEFAULTS: Final[Mapping[str, Any]] = {}  # Any: each field's own type.
@@ -64,9 +65,11 @@ class UserCreation:
             if body.auto_create_key is not False:
                 key_row = self._keys.row_of(plain, body.key_body(user_id))
                 related = await self._related.check(key_row)
-                pairs += [(None, key_row), *related.unchanged]
+                pairs.append((None, key_row))
                 requires += related.requires
-            written = await self._writer.apply(pairs, author=caller.author, action="created", requires=requires)
+            written = await self._writer.apply(
+                pairs, author=caller.author, action="created", requires=requires, touched=related.touched
+            )
             by_kind = {each.kind: each for each in written}
             key = None
             if key_row is not None:

@@ -15,9 +15,8 @@ from tallystick.admin.objects import list_all
 from tallystick.admin.users.requests import TeamOfUser
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_from
 from tallystick.control.store import ControlStore, ObjectFilter
+from tallystick.control.writer import Pair
 from tallystick.errors import BadRequest
-
-Pair = tuple[ControlObject | None, ControlObject | None]
 
 
 class WantedMemberships(msgspec.Struct, frozen=True, kw_only=True):

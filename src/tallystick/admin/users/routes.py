@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from tallystick.admin.answers import ignored_fields, json_answer
 from tallystick.admin.callers import AnyCaller, Caller
+from tallystick.admin.fields import shown_text
 from tallystick.admin.keys.views import listed_key
 from tallystick.admin.objects import list_all
 from tallystick.admin.services import AdminServices
@@ -70,11 +71,11 @@ class UserRoutes:
         items = await self._items(body)
         results: list[dict[str, Any]] = []  # Any: JSON.
         for fields in items:
-            name = {"user_id": fields.get("user_id"), "user_email": fields.get("user_email")}
+            name = {field: shown_text(fields.get(field)) for field in ("user_id", "user_email")}
             try:
                 shown = await self._updated(caller, _read_update(fields))
             except RequestError as error:
-                results.append({**name, "success": False, "error": error.message, "updated_user": None})
+                results.append({**name, "success": False, "error": shown_text(error.message), "updated_user": None})
             else:
                 results.append({**name, "success": True, "error": None, "updated_user": shown})
         done = sum(result["success"] for result in results)

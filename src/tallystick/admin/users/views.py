@@ -11,13 +11,14 @@ from tallystick.access.users import UserSpec
 from tallystick.admin.limits import shown_limits, text_of, usd
 from tallystick.admin.users.requests import KEPT
 from tallystick.control.objects import ControlObject, spec_as
+from tallystick.control.secret_fields import masked
 
 
 def user_fields(
     user: ControlObject, *, spend_nano_usd: int, team_ids: Sequence[str], now: datetime
 ) -> dict[str, Any]:  # Any: JSON.
     """Return what may be shown of a user."""
-    spec = spec_as(UserSpec, user.spec)
+    spec = spec_as(UserSpec, masked(user.kind, user.object_id, user.spec))
     return {
         "user_id": user.object_id,
         "user_email": user.name or None,
@@ -39,7 +40,7 @@ def user_fields(
 
 def team_fields(team: ControlObject, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
     """Return a team as it is shown to its members beside themselves."""
-    spec = spec_as(TeamSpec, team.spec)
+    spec = spec_as(TeamSpec, masked(team.kind, team.object_id, team.spec))
     return {
         "team_id": team.object_id,
         "team_alias": team.name or None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from tallystick.cli.checks.check import Check
 from tallystick.cli.checks.machine import bytes_text, nearest_directory
 from tallystick.cli.output import counted
 from tallystick.config.settings import Settings
+from tallystick.ledger.places import is_locked
 from tallystick.ledger.slots import SEGMENT_SUFFIX, current_boot_id, slot_directories
 
 _FULL_PERCENT: Final = 80
@@ -56,22 +55,10 @@ def read_slot(directory: Path) -> SlotFacts:
 
 
 def _is_held(directory: Path) -> bool:
-    """Whether a process has the slot's lock.
-
-    We share the lock for a moment to find out. A server that wants the slot in this very moment takes the next one,
-    and adopts this one's work a little later.
-    """
     try:
-        lock_fd = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        return is_locked(directory)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(lock_fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock_fd)
-    return False
 
 
 def _check_writable(directory: Path) -> Check:

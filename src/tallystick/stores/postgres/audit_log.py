@@ -23,21 +23,26 @@ class AuditLog:
 
     async def page(self, where: AuditFilter, *, offset: int, limit: int) -> AuditPage:
         """Return one page, newest first."""
-        wanted = _wanted(where)
-        if not all(holdable(value) for value in wanted.values() if isinstance(value, str)):
+        if not all(holdable(value) for value in _wanted(where).values() if isinstance(value, str)):
             return _NOTHING
         if where.audit_id is not None and not _is_uuid(where.audit_id):
             return _NOTHING
+        statement, values = self.statement(where, offset=offset, limit=limit)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement, *values)
+        found = tuple(audit_row_of(row) for row in rows if row["kind"] is not None)
+        return AuditPage(rows=found, total_count=rows[0]["total_count"])
+
+    def statement(self, where: AuditFilter, *, offset: int, limit: int) -> tuple[str, list[Any]]:
+        """Return the statement of a page and its values. Any: text, lists, numbers, times."""
+        wanted = _wanted(where)
         conditions = [
             self._queries[f"audit_filter_{name}"].format(value=f"${number}")
             for number, name in enumerate(wanted, start=4)
         ]
         filters = " AND ".join(conditions) or self._queries["audit_filter_none"]
         statement = self._queries["list_audit_log"].format(filters=filters)
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(statement, list(Kind), limit, offset, *wanted.values())
-        found = tuple(audit_row_of(row) for row in rows if row["kind"] is not None)
-        return AuditPage(rows=found, total_count=rows[0]["total_count"])
+        return statement, [list(Kind), limit, offset, *wanted.values()]
 
 
 def _wanted(where: AuditFilter) -> dict[str, Any]:

@@ -24,18 +24,28 @@ class ControlLists:
         self, where: ObjectFilter, *, sort_by: SortField, descending: bool, offset: int, limit: int
     ) -> ObjectPage:
         """Return one page, as of one moment."""
+        asked = self.statement(where, sort_by=sort_by, descending=descending, offset=offset, limit=limit)
+        if asked is None:
+            return ObjectPage(objects=(), total_count=0)
+        statement, values = asked
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement, *values)
+        found = tuple(object_of(row) for row in rows if row["kind"] is not None)
+        return ObjectPage(objects=found, total_count=rows[0]["total_count"])
+
+    def statement(
+        self, where: ObjectFilter, *, sort_by: SortField, descending: bool, offset: int, limit: int
+    ) -> tuple[str, list[Any]] | None:
+        """Return the statement of a page and its values; None when nothing can match. Any: text, lists, numbers."""
         filters = _Filters(self._database, first_parameter=4)
         if not filters.add(where):
-            return ObjectPage(objects=(), total_count=0)
+            return None
         statement = self._queries["list_objects"].format(
             living=self._queries["objects_deleted" if where.deleted else "objects_living"],
             filters=filters.text(),
             order=self._order(sort_by, descending=descending),
         )
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(statement, where.kind, limit, offset, *filters.values)
-        found = tuple(object_of(row) for row in rows if row["kind"] is not None)
-        return ObjectPage(objects=found, total_count=rows[0]["total_count"])
+        return statement, [where.kind, limit, offset, *filters.values]
 
     def _order(self, sort_by: SortField, *, descending: bool) -> str:
         name = "objects_descending" if descending else "objects_ascending"

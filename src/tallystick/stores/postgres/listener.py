@@ -15,11 +15,12 @@ from tallystick.stores.postgres.errors import translated
 
 _CHANNEL = "tallystick_changes"
 _SILENCE_SECONDS_MAX = 30.0
+ANSWER_SECONDS_MAX = 2.0
 _log = structlog.get_logger(__name__)
 
 
 class ChangeListener:
-    """Waits for notifications. A connection that broke is made again by the next wait; until then waits only end late.
+    """Waits for notifications. A connection that broke is made again by the next wait, which lasts longer by that.
 
     Where sessions are not ours (PgBouncer in transaction mode, `statement_cache_size=0`) there is nothing to hear.
     """
@@ -76,7 +77,7 @@ class ChangeListener:
             return
         try:
             with translated():
-                await connection.fetchval(self._database.queries["ping"])
+                await connection.fetchval(self._database.queries["ping"], timeout=ANSWER_SECONDS_MAX)
             self._alive_at = self._clock.monotonic()
         except StoreUnavailable:
             connection.terminate()

@@ -23,21 +23,21 @@ class ObjectPageRead:
     """One read of a page of objects: called with a reader's connection."""
 
     def __init__(self, where: ObjectFilter, *, sort_by: SortField, descending: bool, offset: int, limit: int) -> None:
-        filters, self._arguments = _object_filters(where)
+        filters, self.arguments = _object_filters(where)
         parts = {
             "living": _SQL["objects_deleted" if where.deleted else "objects_living"],
             "filters": filters,
-            "column": sort_by,
+            "column": sort_by if _has_ordered_index(where, sort_by) else f"+{sort_by}",
             "direction": "DESC" if descending else "ASC",
         }
-        self._page = _SQL["list_objects"].format(**parts)
-        self._count = _SQL["count_objects"].format(**parts)
-        self._bounds = {"offset": offset, "limit": limit}
+        self.page_statement = _SQL["list_objects"].format(**parts)
+        self.count_statement = _SQL["count_objects"].format(**parts)
+        self.bounds = {"offset": offset, "limit": limit}
 
     def __call__(self, connection: apsw.Connection) -> ObjectPage:
         with snapshot(connection):
-            rows = fetch(connection, self._page, self._arguments | self._bounds)
-            ((total_count,),) = fetch(connection, self._count, self._arguments)
+            rows = fetch(connection, self.page_statement, self.arguments | self.bounds)
+            ((total_count,),) = fetch(connection, self.count_statement, self.arguments)
         return ObjectPage(objects=tuple(object_of(row) for row in rows), total_count=total_count)
 
 
@@ -47,21 +47,32 @@ class AuditPageRead:
     def __init__(self, where: AuditFilter, *, offset: int, limit: int) -> None:
         wanted = _audit_filters(where)
         filters = " AND ".join(_SQL[f"audit_filter_{name}"] for name in wanted) or _SQL["audit_filter_none"]
-        self._page = _SQL["list_audit_log"].format(filters=filters)
-        self._count = _SQL["count_audit_log"].format(filters=filters)
-        self._arguments = {**wanted, "kinds": json_list(list(Kind))}
-        self._bounds = {"offset": offset, "limit": limit}
+        self.page_statement = _SQL["list_audit_log"].format(filters=filters)
+        self.count_statement = _SQL["count_audit_log"].format(filters=filters)
+        self.arguments = {**wanted, "kinds": json_list(list(Kind))}
+        self.bounds = {"offset": offset, "limit": limit}
 
     def __call__(self, connection: apsw.Connection) -> AuditPage:
         with snapshot(connection):
-            rows = fetch(connection, self._page, self._arguments | self._bounds)
-            ((total_count,),) = fetch(connection, self._count, self._arguments)
+            rows = fetch(connection, self.page_statement, self.arguments | self.bounds)
+            ((total_count,),) = fetch(connection, self.count_statement, self.arguments)
         return AuditPage(rows=tuple(audit_row_of(row) for row in rows), total_count=total_count)
 
 
 def json_list(values: Sequence[object]) -> str:
     """Return a list as JSON, which is how a statement takes any number of values."""
     return msgspec.json.encode(values).decode()
+
+
+def _has_ordered_index(where: ObjectFilter, sort_by: SortField) -> bool:
+    """Whether an index has the rows in the order of the page."""
+    lists = (where.object_ids, where.names, where.user_ids, where.budget_ids, where.within, where.search or None)
+    if any(wanted is not None for wanted in lists):
+        return False
+    groups = [wanted for wanted in (where.organization_ids, where.team_ids) if wanted is not None]
+    if groups or where.created_by is not None:
+        return sort_by == "created_at" and all(len(wanted) == 1 for wanted in groups)
+    return True
 
 
 def _object_filters(where: ObjectFilter) -> tuple[str, dict[str, Any]]:
@@ -78,8 +89,9 @@ def _object_filters(where: ObjectFilter) -> tuple[str, dict[str, Any]]:
     }
     for column, wanted in columns.items():
         if wanted is not None:
-            conditions.append(_SQL["objects_filter_by"].format(column=column, value=f"{column}s"))
-            arguments[f"{column}s"] = json_list(wanted)
+            name = "objects_filter_by_one" if len(wanted) == 1 else "objects_filter_by_some"
+            conditions.append(_SQL[name].format(column=column, value=f"{column}s"))
+            arguments[f"{column}s"] = wanted[0] if len(wanted) == 1 else json_list(wanted)
     if where.within is not None:
         living = _SQL["objects_deleted" if where.deleted else "objects_living"]
         conditions.append(_SQL["objects_filter_within"].format(living=living))

@@ -7,7 +7,8 @@ CREATE TABLE control_objects (
   updated_at INTEGER NOT NULL,
   expires_at INTEGER,
   deleted_at INTEGER,
-  is_living INTEGER NOT NULL GENERATED ALWAYS AS (deleted_at IS NULL) STORED,
+  -- Not generated: SQLite reads the row again for a generated column, even from an index that has it.
+  is_living INTEGER NOT NULL DEFAULT 1 CHECK (is_living = (deleted_at IS NULL)),
   blocked INTEGER NOT NULL DEFAULT 0,
   kind TEXT NOT NULL,
   object_id TEXT NOT NULL,
@@ -74,13 +75,13 @@ CREATE INDEX audit_log_by_changed_by ON audit_log (changed_by, revision);
 CREATE INDEX audit_log_by_time ON audit_log (changed_at, revision);
 
 INSERT INTO control_objects (
-  revision, created_at, updated_at, expires_at, deleted_at, blocked, kind, object_id, name, organization_id, team_id,
-  user_id, created_by, name_lower, id_lower, spec
+  revision, created_at, updated_at, expires_at, deleted_at, is_living, blocked, kind, object_id, name,
+  organization_id, team_id, user_id, created_by, name_lower, id_lower, spec
 )
 SELECT
   coalesce((SELECT max(revision) FROM change_feed WHERE kind = 'key' AND object_id = key_hash), 0),
-  created_at, updated_at, expires_at, deleted_at, blocked, 'key', key_hash, key_alias, organization_id, team_id,
-  user_id, created_by, lower(key_alias), lower(key_hash),
+  created_at, updated_at, expires_at, deleted_at, deleted_at IS NULL, blocked, 'key', key_hash, key_alias,
+  organization_id, team_id, user_id, created_by, lower(key_alias), lower(key_hash),
   json_object('models', json(models), 'tags', json(tags), 'metadata', json(metadata), 'key_name', key_name)
 FROM virtual_keys
 ORDER BY created_at, key_hash;
