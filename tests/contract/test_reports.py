@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from asgi_client import ASGIClient
+from contract.control_world import ControlWorld
 from contract.team_world import TeamWorld
 from contract.world import MASTER
 from tallystick.access.keys import KeySpec
@@ -22,6 +23,13 @@ METRICS = {
     "total_tokens", "successful_requests", "failed_requests", "api_requests",
 }  # fmt: skip
 BREAKDOWN = {"models", "model_groups", "providers", "endpoints", "api_keys", "entities", "mcp_servers"}
+MODELS = """
+model_list:
+  - model_name: ours
+    litellm_params: {model: openai/gpt-4o, api_key: sk-upstream}
+  - model_name: unpriced
+    litellm_params: {model: groq/unknown, api_key: sk-upstream}
+"""
 DAILY = ("/user", "/team", "/organization", "/tag", "/customer", "/end_user")
 
 
@@ -376,23 +384,24 @@ async def test_activity_of_the_whole(world):
 # What it costs, and what there is
 
 
-async def test_calculate(world):
+async def test_calculate(tmp_path):
+    world = ControlWorld(tmp_path, MODELS)
     messages = [{"role": "user", "content": "Say hello."}]
-    answer = await world.post("/spend/calculate", {"model": "demo", "messages": messages})
-    assert answer.status == 200, answer.body
-    assert answer.json()["cost"] > 0
+    cost = (await world.ok("POST", "/spend/calculate", {"model": "ours", "messages": messages}))["cost"]
+    assert 0 < cost < 0.001
     usage = {"prompt_tokens": 1_000, "completion_tokens": 10}
-    done = (await world.post("/spend/calculate", {"completion_response": {"model": "demo", "usage": usage}})).json()
-    assert done["cost"] > answer.json()["cost"]
+    for model in ("ours", "gpt-4o"):
+        body = {"completion_response": {"model": model, "usage": usage}}
+        assert await world.ok("POST", "/spend/calculate", body) == {"cost": 0.0026}
     for body, param in (
-        ({"model": "demo"}, "messages"),
+        ({"model": "ours"}, "messages"),
         ({"messages": messages}, "model"),
         ({"model": "nothing", "messages": messages}, "model"),
-        ({"model": "demo", "completion_response": {}}, "completion_response"),
-        ({"model": "demo", "messages": messages, "completion_response": {"usage": usage}}, "messages"),
+        ({"model": "unpriced", "messages": messages}, "model"),
+        ({"model": "ours", "completion_response": {}}, "completion_response"),
+        ({"model": "ours", "messages": messages, "completion_response": {"usage": usage}}, "messages"),
     ):
-        refused = await world.post("/spend/calculate", body)
-        assert (refused.status, refused.error["param"]) == (400, param), refused.body
+        assert (await world.refused(400, "POST", "/spend/calculate", body))["param"] == param, body
 
 
 async def test_routes_and_callbacks(world):
