@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -53,17 +54,8 @@ class World:
         followers = (self.authenticator, self.snapshots)
         self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up)
-        self.services = AdminServices(
-            authenticator=self.authenticator,
-            control=self.control,
-            writer=self.writer,
-            snapshots=self.snapshots,
-            ledger_reader=self.ledger,
-            clock=self.clock,
-            metrics=self.metrics,
-            new_id=lambda: "error-1",
-        )
-        self.client = ASGIClient(create_admin_app(self.services), key=MASTER)
+        _STAGE["world"] = self
+        self.client = ASGIClient(_app(), key=MASTER)
         self.keys: dict[str, str] = {}
         """The key with which each column calls: of its user and without a team; SA's is one of alpha without a user."""
         self._commits = 0
@@ -165,6 +157,29 @@ class World:
                 user_id=user_id,
             )
         self.keys[column] = await self.put_key(f"sk-calling-key-of-{column.lower()}", user_id=user_id)
+
+
+class _Lent:
+    """A service of the world that was built last."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(getattr(_STAGE["world"], self._name), attribute)
+
+
+_STAGE: dict[str, World] = {}
+
+
+@cache
+def _app() -> Any:
+    """Return the application, which takes longer to make than a world: it serves the world that was built last."""
+    lent: dict[str, Any] = {
+        "ledger_reader": _Lent("ledger"),
+        **{name: _Lent(name) for name in ("authenticator", "control", "writer", "snapshots", "clock", "metrics")},
+    }
+    return create_admin_app(AdminServices(new_id=lambda: "error-1", **lent))
 
 
 def user_of(column: str) -> str:
