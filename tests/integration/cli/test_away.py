@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from server_kit import SECRET_KEYS
+
 COMMANDS = [
     ["migrate"],
     ["verify"],
@@ -16,12 +18,14 @@ COMMANDS = [
     ["keys", "list"],
     ["keys", "create", "--alias", "a"],
     ["keys", "delete", "a"],
+    ["secrets", "check"],
+    ["secrets", "rotate", "--json"],
 ]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_an_unreachable_database_is_one_line(away, words: list[str]) -> None:
-    outcome = away(*words)
+    outcome = away(*words, TALLYSTICK_SECRET_KEYS=SECRET_KEYS)
 
     assert outcome.code == 1
     assert outcome.stdout == ""
