@@ -7,9 +7,7 @@ import time
 
 import pytest
 
-from tallystick.config.secret_keys import text_of_key
-from tallystick.control.key_ring import new_secret_key
-from tallystick.runtime.clock import SystemClock
+from server_kit import SECRET_KEYS
 
 COMMANDS = [
     ["migrate"],
@@ -20,12 +18,14 @@ COMMANDS = [
     ["keys", "list"],
     ["keys", "create", "--alias", "a"],
     ["keys", "delete", "a"],
+    ["secrets", "check"],
+    ["secrets", "rotate", "--json"],
 ]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_an_unreachable_database_is_one_line(away, words: list[str]) -> None:
-    outcome = away(*words, TALLYSTICK_SECRET_KEYS=text_of_key(new_secret_key(SystemClock().now())))
+    outcome = away(*words, TALLYSTICK_SECRET_KEYS=SECRET_KEYS)
 
     assert outcome.code == 1
     assert outcome.stdout == ""
