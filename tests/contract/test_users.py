@@ -103,6 +103,12 @@ async def test_only_proxy_admins_make_and_delete_users(world, column, path):
     assert await world.objects() == before
 
 
+async def test_a_key_for_calls_only_is_403(world):
+    made = await world.ask("POST", "/key/generate", {"allowed_routes": ["llm_api_routes"]})
+    answer = await world.client.request("POST", "/user/new", {}, key=made["key"])
+    assert (answer.status, "not allowed to call this route" in answer.error["message"]) == (403, True)
+
+
 # --- info -----------------------------------------------------------------------------------------------------------
 
 

@@ -58,7 +58,7 @@ class Caller:
 
 
 async def _caller(request: Request) -> Caller:
-    """Authenticate, apply the table, and then what the key itself may use.
+    """Authenticate, and apply what the key itself may use, then the table.
 
     Raises AuthenticationFailed, RouteDenied, PermissionDenied, StoreUnavailable.
     """
@@ -66,14 +66,14 @@ async def _caller(request: Request) -> Caller:
     token = presented_key(dict(request.scope["headers"]), first=services.key_header)
     principal = await services.authenticator.authenticate(token)
     path = request.scope["route"].path
+    kind = RouteKind.READ if request.method == "GET" or path in READING_POSTS else RouteKind.WRITE
+    require_route(principal, kind, request.scope["path"], path)
     rule = RULES.get((request.method, path))
     if rule is None or rule.of(principal.role) == NO:
         raise RouteDenied(
             f"Only proxy admin can be used to call this route; your role is '{principal.role}', and it is not allowed "
             f"to call {request.method} {path}."
         )
-    kind = RouteKind.READ if request.method == "GET" or path in READING_POSTS else RouteKind.WRITE
-    require_route(principal, kind, request.scope["path"], path)
     author = Author(
         key_hash=principal.key_hash,
         user_id=principal.user_id,
