@@ -27,7 +27,7 @@ Place = str
 @asynccontextmanager
 async def open_memory(place: Place) -> AsyncIterator[Engine]:
     clock = FakeClock()
-    store = MemoryStore(clock=clock)
+    store = MemoryStore()
     control = MemoryControlStore(clock=clock)
 
     async def tamper(name: str) -> None:

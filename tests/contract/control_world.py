@@ -46,7 +46,7 @@ class ControlWorld:
             control=self.control,
             writer=self.writer,
             snapshots=self.snapshots,
-            ledger_reader=MemoryStore(clock=self.clock),
+            ledger_reader=MemoryStore(),
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",

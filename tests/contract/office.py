@@ -37,7 +37,7 @@ class Office:
 
     def __init__(self):
         self.clock = FakeClock()
-        self.ledger = MemoryStore(clock=self.clock)
+        self.ledger = MemoryStore()
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(

@@ -44,7 +44,7 @@ class World:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.ledger = MemoryStore(clock=self.clock)
+        self.ledger = MemoryStore()
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(

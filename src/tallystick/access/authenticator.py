@@ -1,4 +1,4 @@
-"""From the key that a caller presents to the principal behind it: a cache in front of the key store.
+"""From the key that a caller presents to the principal behind it: a cache in front of the control store.
 
 There is no TTL: the change feed says which key changed (`invalidate`). So known keys are served while the database is
 away, and a change is in force as soon as the feed has brought it.

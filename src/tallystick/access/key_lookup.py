@@ -1,4 +1,4 @@
-"""Reads of the key store: one at a time for each key, few at a time in all, and never a row that is stale already."""
+"""Reads of keys: one at a time for each, few at a time in all, and never one that is stale already."""
 
 from __future__ import annotations
 

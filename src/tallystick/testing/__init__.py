@@ -1,8 +1,9 @@
-"""The public test kit: a store in memory that can be told to fail, and a clock that stands still until it is moved."""
+"""The public test kit: stores in memory that can be told to fail, and a clock that stands still until it is moved."""
 
 from __future__ import annotations
 
 from tallystick.testing.clock import FakeClock
+from tallystick.testing.control_store import MemoryControlStore
 from tallystick.testing.store import MemoryStore
 
-__all__ = ["FakeClock", "MemoryStore"]
+__all__ = ["FakeClock", "MemoryControlStore", "MemoryStore"]

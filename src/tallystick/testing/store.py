@@ -22,9 +22,7 @@ from tallystick.ledger.store import (
     GroupBy,
     SumRow,
 )
-from tallystick.runtime.clock import Clock
 from tallystick.testing.books import Books
-from tallystick.testing.clock import FakeClock
 
 # Where each group stands in the key of a cube row.
 _GROUPS: dict[str, int] = {
@@ -46,13 +44,12 @@ class MemoryStore:
     Faults apply in the order in which they are asked for here: away, failing, refusing, losing the reply.
     """
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self) -> None:
         self.books = Books()
         self.away = False
         """While true, every call raises StoreUnavailable."""
         self.calls: list[str] = []
         """The names of the port's methods that were called, in order."""
-        self._clock = clock or FakeClock()
         self._failures: list[Exception] = []
         self._lost_replies = 0
         self._refused: Callable[[SpendEvent], bool] | None = None

@@ -30,7 +30,7 @@ class House:
 
     def __init__(self):
         self.clock = FakeClock()
-        self.store = MemoryStore(clock=self.clock)
+        self.store = MemoryStore()
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(
