@@ -46,11 +46,14 @@ async def test_a_new_model_is_served_when_it_is_answered(world):
 
 
 async def test_secrets_are_neither_answered_nor_kept_in_the_clear(world):
-    row = await add(world, extra_headers={"x-auth": "header-secret-1"}, vertex_credentials="vertex-secret-1")
+    facts = {"api_key": "fact-secret-1", "note": {"password": "fact-secret-2"}}
+    row = await add(
+        world, info=facts, extra_headers={"x-auth": "header-secret-1"}, vertex_credentials="vertex-secret-1"
+    )
     await world.ok("PATCH", f"/model/{row['model_id']}/update", {"litellm_params": {"api_key": "sk-second-secret"}})
     paths = ("/model/info", "/v1/model/info", "/v2/model/info", "/model_group/info", "/credentials")
     read = [str(row), *[str(await world.ok("GET", path)) for path in paths], await world.everything_written()]
-    for secret in (SECRET, "header-secret-1", "vertex-secret-1", "sk-second-secret", "sk-filed-secret"):
+    for secret in (SECRET, "header-secret-1", "vertex-secret-1", "sk-second-secret", "sk-filed-secret", "fact-secret"):
         assert [text for text in read if secret in text] == []
 
 

@@ -41,6 +41,8 @@ def denial_of(
         return "user"
     if is_teams_own:
         return None
+    if not _allow(lists.member, model, groups):
+        return "team"
     if not (
         _allow(lists.team, model, groups)
         or (asked and principal.team_aliases.get(asked) == model and _allow(lists.team, asked, groups))

@@ -24,6 +24,8 @@ class ModelLists(msgspec.Struct, frozen=True, kw_only=True):
     key: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
     """Only for keys without a team."""
+    member: tuple[str, ...] = ()
+    """Of the user's membership in the team."""
     team: tuple[str, ...] = ()
     organization: tuple[str, ...] = ()
 
@@ -80,10 +82,11 @@ def principal_of(found: Sequence[ControlObject]) -> Principal:
         organization_id=row.organization_id or (team_row.organization_id if team_row else ""),
         role=user.role,
         models=ModelLists(
-            key=key.models,
+            key=(*key.models, *key.access_group_ids),
             user=() if row.team_id else user.models,
-            team=member_models or team.models,
-            organization=organization.models,
+            member=(member_models or team.default_member_models) if row.user_id else (),
+            team=(*team.models, *team.access_group_ids),
+            organization=(*organization.models, *organization.access_group_ids),
         ),
         model_aliases={**team.model_aliases, **key.aliases} if team.model_aliases else key.aliases,
         team_aliases=team.model_aliases,

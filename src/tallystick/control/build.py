@@ -84,7 +84,7 @@ class SnapshotBuilder:
             if candidate.credential_name and candidate.credential_name not in in_file and self._has(Kind.CREDENTIAL):
                 continue
             try:
-                resolve(candidate, around, shown_params={})
+                resolve(candidate, around, shown={})
             except CannotServe as error:
                 reason = f"{error} (model group '{candidate.model_group}')"
                 raise ConfigError(reason, key_path=f"model_list[{candidate.index}].{error.field}") from error
@@ -135,7 +135,7 @@ class SnapshotBuilder:
     def of_file(self, candidate: Candidate, key: tuple[object, ...], around: Around) -> _Built:
         """Build one of the file's deployments."""
         try:
-            resolved = resolve(candidate, around, shown_params=self._shown(candidate.deployment_id, candidate.params))
+            resolved = resolve(candidate, around, shown=self._shown(candidate))
         except CannotServe as error:
             return _Built(key, _left_out(candidate.deployment_id, candidate.model_group, f"{error.field}: {error}"))
         return _Built(key, *resolved)
@@ -188,13 +188,11 @@ class SnapshotBuilder:
 
     def _resolved(self, held: ControlObject, around: Around) -> Resolved:
         candidate = candidate_of_object(held, self._sealer.open(held.kind, held.object_id, held.spec))
-        shown = masked(held.kind, held.object_id, held.spec).get("litellm_params", {})
-        return resolve(candidate, around, shown_params=shown)
+        return resolve(candidate, around, shown=masked(held.kind, held.object_id, held.spec))
 
-    def _shown(self, deployment_id: str, params: Mapping[str, object]) -> dict[str, object]:
-        spec = {"litellm_params": dict(params)}
-        shown: dict[str, object] = masked(Kind.MODEL, deployment_id, spec)["litellm_params"]
-        return shown
+    def _shown(self, candidate: Candidate) -> dict[str, Any]:  # Any: JSON.
+        spec = {"litellm_params": dict(candidate.params), "model_info": dict(candidate.info)}
+        return masked(Kind.MODEL, candidate.deployment_id, spec)
 
 
 class Building:

@@ -54,8 +54,8 @@ class Resolved(NamedTuple):
     prices_until: datetime | None
 
 
-def resolve(candidate: Candidate, around: Around, *, shown_params: Mapping[str, Any]) -> Resolved:  # Any: JSON.
-    """Return what can be called. Raises CannotServe."""
+def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -> Resolved:  # Any: JSON.
+    """Return what can be called. `shown` is its spec with secrets masked: what people see of it. Raises CannotServe."""
     entry = _entry(candidate, around)
     target = _target(entry, around)
     price = _price(entry, target, candidate.deployment_id, around)
@@ -70,8 +70,8 @@ def resolve(candidate: Candidate, around: Around, *, shown_params: Mapping[str, 
         access_groups=info.access_groups,
         context_tokens=price.context_tokens,
         credential_name=params.litellm_credential_name or "",
-        shown_params=shown_params,
-        model_info={**candidate.info, "id": candidate.deployment_id, "db_model": not candidate.from_file},
+        shown_params=shown.get("litellm_params", {}),
+        model_info={**shown.get("model_info", {}), "id": candidate.deployment_id, "db_model": not candidate.from_file},
     )
     return Resolved(deployment, price.until)
 

@@ -211,8 +211,8 @@ async def test_the_feed_reads_only_the_days_and_numbers_of_its_commits(explained
 async def test_one_event_is_found_by_its_id_in_one_partition(explained):
     explain, queries, ledger = explained
     event = (await ledger.latest_events(limit=1, where=EventFilter()))[0].event
-    filters = "event.event_id = $2::uuid AND event.event_time = $3::timestamptz"
-    plan = await explain(queries["latest_events"].format(filters=filters), 1, event.event_id, event.started_at)
+    filters = "event.event_id = $3::uuid AND event.event_time = $4::timestamptz"
+    plan = await explain(queries["latest_events"].format(filters=filters), 1, 0, event.event_id, event.started_at)
     read = event_scans(plan)
     assert len(read) == 1
     assert read[0]["Node Type"] == "Index Scan"
@@ -220,7 +220,7 @@ async def test_one_event_is_found_by_its_id_in_one_partition(explained):
 
 async def test_the_newest_events_of_a_key_come_from_its_index(explained):
     explain, queries, _ = explained
-    plan = await explain(queries["latest_events"].format(filters="event.key_hash = $2::text"), 10, "k7")
+    plan = await explain(queries["latest_events"].format(filters="event.key_hash = $3::text"), 10, 0, "k7")
     assert event_scans(plan)
     assert not [scan for scan in event_scans(plan) if scan["Node Type"] == "Seq Scan" and scan["Actual Rows"]]
 

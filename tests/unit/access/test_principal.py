@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gated_store import held, team_member
 from tallystick.access.durations import parse_duration
 from tallystick.access.presented import presented_key, token_of
-from tallystick.access.principal import principal_of
+from tallystick.access.principal import ModelLists, principal_of
 from tallystick.access.users import Role
 from tallystick.control.objects import Kind
 from tallystick.errors import BadRequest
@@ -43,10 +43,23 @@ def test_the_organization_is_the_key_s_or_else_the_team_s():
     assert principal_of((own, team)).organization_id == "own"
 
 
-def test_a_member_s_models_take_the_place_of_the_team_s():
-    team = held(Kind.TEAM, "t", spec={"models": ["x", "y"]})
-    assert principal_of((KEY, team)).models.team == ("x", "y")
-    assert principal_of((KEY, team, team_member("t", "u", models=["x"]))).models.team == ("x",)
+def test_a_member_s_models_bound_beside_the_team_s_and_the_team_has_a_default_for_them():
+    team = held(Kind.TEAM, "t", spec={"models": ["x", "y"], "default_member_models": ["y"]})
+    assert principal_of((KEY, team, team_member("t", "u", models=["x"]))).models == ModelLists(
+        member=("x",), team=("x", "y")
+    )
+    assert principal_of((KEY, team, team_member("t", "u"))).models.member == ("y",)
+    service_account = msgspec.structs.replace(KEY, user_id="")
+    assert principal_of((service_account, team)).models.member == ()
+
+
+def test_access_groups_are_entries_of_the_lists():
+    key = held(Kind.KEY, "h", team_id="t", spec={"models": ["x"], "access_group_ids": ["g"]})
+    team = held(Kind.TEAM, "t", organization_id="o", spec={"access_group_ids": ["h"]})
+    organization = held(Kind.ORGANIZATION, "o", spec={"access_group_ids": ["i"]})
+    assert principal_of((key, team, organization)).models == ModelLists(
+        key=("x", "g"), team=("h",), organization=("i",)
+    )
 
 
 def test_the_user_s_models_hold_for_keys_without_a_team():

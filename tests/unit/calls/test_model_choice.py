@@ -55,6 +55,13 @@ def test_a_team_s_own_models_are_its_own():
     assert list(callable_models(caller("t", team=("mini",)), SNAPSHOT)) == ["mini", "big", "own"]
 
 
+def test_a_member_is_bounded_by_its_own_list_too():
+    member = caller("t", member=("mini",), team=("mini", "nano"))
+    assert chosen(member, "mini") == ["mini"]
+    with pytest.raises(ModelNotAllowed):
+        chosen(member, "nano")
+
+
 def test_aliases_are_resolved_first_and_listed_where_they_lead_somewhere():
     principal = caller(aliases={"mini": "big", "quick": "nano", "lost": "nowhere"})
     assert chosen(principal, "mini") == ["big"]
