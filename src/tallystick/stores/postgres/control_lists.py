@@ -40,7 +40,8 @@ class ControlLists:
         filters = _Filters(self._database, first_parameter=4)
         if not filters.add(where):
             return None
-        statement = self._queries["list_objects"].format(
+        statement = self._queries["search_objects" if where.search else "list_objects"].format(
+            column=sort_by,
             living=self._queries["objects_deleted" if where.deleted else "objects_living"],
             filters=filters.text(),
             order=self._order(sort_by, descending=descending),

@@ -218,6 +218,26 @@ LEFT JOIN (
 ) AS found ON TRUE
 ORDER BY {order}
 
+-- name: search_objects
+-- As `list_objects`, for filters that no index answers alone: what matches is read once, for the number and for the page.
+WITH matched AS MATERIALIZED (
+    SELECT object_no, {column} FROM control_objects WHERE kind = $1 AND {living} AND {filters}
+)
+SELECT
+    counted.total_count,
+    found.revision, found.created_at, found.updated_at, found.expires_at, found.deleted_at, found.blocked, found.kind,
+    found.object_id, found.name, found.organization_id, found.team_id, found.user_id, found.budget_id, found.created_by,
+    found.updated_by, found.deleted_by, found.spec
+FROM (SELECT count(*) AS total_count FROM matched) AS counted
+LEFT JOIN (
+    SELECT
+        object_no, revision, created_at, updated_at, expires_at, deleted_at, blocked, kind, object_id, name,
+        organization_id, team_id, user_id, budget_id, created_by, updated_by, deleted_by, spec
+    FROM (SELECT object_no FROM matched ORDER BY {order} LIMIT $2 OFFSET $3) AS page
+    JOIN control_objects USING (object_no)
+) AS found ON TRUE
+ORDER BY {order}
+
 -- name: objects_living
 -- Those that live.
 is_living
