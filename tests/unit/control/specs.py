@@ -6,7 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tallystick.control.cipher import seems_sealed
 from tallystick.control.objects import Kind
+from tallystick.control.secret_fields import MASK
 
 MARKER = "marker-of-a-secret"
 
@@ -82,15 +84,11 @@ NAMES = st.sampled_from(
     ["litellm_params", "model_info", "credential_values", "value", "metadata", "logging", "callback_vars", "api_key",
      "model", "api_base", "a/b", "~", "", "0", "headers", "note", "tags"]
 ) | st.text(max_size=4)  # fmt: skip
-TEXTS = st.text(max_size=20) | st.sampled_from(
-    [
-        "",
-        "os.environ/NAME",
-        "file:///run/secret",
-        "os.environ/not a name",
-        "https://u:p@host",
-        "sk-1234567890abcdef1234",
-    ]
+REFERENCES = ["", "os.environ/NAME", "file:///run/secret", "os.environ/not a name"]
+CREDENTIALS = ["https://u:p@host", "sk-1234567890abcdef1234"]
+# What pretends to be sealed, or is the mask, is refused; that has tests of its own.
+TEXTS = (st.text(max_size=20) | st.sampled_from(REFERENCES + CREDENTIALS)).filter(
+    lambda text: text != MASK and not seems_sealed(text)
 )
 LEAVES = st.none() | st.booleans() | st.integers() | TEXTS
 VALUES = st.recursive(

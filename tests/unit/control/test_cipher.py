@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.config.secret_keys import SecretKey
@@ -15,6 +15,7 @@ CIPHER = Cipher(KeyRing([NEW, OLD]))
 TEXTS = st.text(st.characters(codec=None))  # Lone surrogates, too.
 
 
+@settings(deadline=None)
 @given(text=TEXTS, place=TEXTS)
 def test_what_was_sealed_opens_at_its_place(text: str, place: str) -> None:
     sealed = CIPHER.seal(text, place=place)
@@ -24,6 +25,7 @@ def test_what_was_sealed_opens_at_its_place(text: str, place: str) -> None:
     assert key_id_of(sealed) == "new-2"
 
 
+@settings(deadline=None)
 @given(text=st.text(), place=st.text(), other=st.text())
 def test_it_opens_nowhere_else(text: str, place: str, other: str) -> None:
     sealed = CIPHER.seal(text, place=place)
@@ -33,6 +35,7 @@ def test_it_opens_nowhere_else(text: str, place: str, other: str) -> None:
             CIPHER.open(sealed, place=other)
 
 
+@settings(deadline=None)
 @given(text=st.text(), position=st.integers(min_value=0), bit=st.integers(0, 7))
 def test_an_altered_value_does_not_open(text: str, position: int, bit: int) -> None:
     sealed = CIPHER.seal(text, place="here")

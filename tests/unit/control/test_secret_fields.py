@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.control.cipher import seems_sealed
@@ -65,6 +65,7 @@ def test_names_of_own_fields_do_not_make_secrets() -> None:
     assert not secret_here(Kind.CREDENTIAL, "name", ("credential_info", "custom_llm_provider"), "openai")
 
 
+@settings(deadline=None)
 @given(kind=KINDS, object_id=st.text(max_size=5), spec=ANY_SPEC)
 def test_masking_leaves_no_secret_and_is_stable(kind: Kind, object_id: str, spec: dict) -> None:
     shown = masked(kind, object_id, spec)
@@ -75,6 +76,7 @@ def test_masking_leaves_no_secret_and_is_stable(kind: Kind, object_id: str, spec
     assert masked(kind, object_id, shown) == shown
 
 
+@settings(deadline=None)
 @given(
     first=st.tuples(KINDS, st.text(max_size=6), st.lists(st.text("a/~0", max_size=3), min_size=1, max_size=3)),
     second=st.tuples(KINDS, st.text(max_size=6), st.lists(st.text("a/~0", max_size=3), min_size=1, max_size=3)),
