@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from tallystick.access.limits import Limits
+
+CALLS_ONLY: Final = "llm_api"
+"""The type of a key that makes calls and administrates nothing."""
 
 
 class KeySpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

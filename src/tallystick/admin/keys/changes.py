@@ -10,10 +10,11 @@ import msgspec
 from tallystick.access.durations import parse_duration
 from tallystick.access.key_rules import PLAIN_ROLES, KeyAction, Standing
 from tallystick.access.keys import KeySpec, hash_key, mask_key
+from tallystick.access.model_access import allows
 from tallystick.access.teams import TEAM_ADMIN
 from tallystick.access.users import UserSpec
 from tallystick.admin.callers import Caller
-from tallystick.admin.keys.creation import KeyCreation, MadeKey
+from tallystick.admin.keys.creation import KeyCreation, MadeKey, for_calls_only, own_key
 from tallystick.admin.keys.fields import KeyFields
 from tallystick.admin.keys.related import Related, RelatedObjects
 from tallystick.admin.keys.requests import RegenerateKey, UpdateKey
@@ -197,6 +198,8 @@ class KeyChanges:
             spec, key_name=mask_key(plain), prior_hashes=(*spec.prior_hashes, before.object_id)
         )
         successor = msgspec.structs.replace(after, object_id=new_hash, spec=spec_from(renewed))
+        if not caller.is_proxy_admin and before.user_id not in {"", caller.principal.user_id}:
+            successor = for_calls_only(successor)
         pairs: list[Pair] = [(before, None), (None, successor)]
         retired = await self._retired(before)
         if grace_period:
@@ -209,7 +212,7 @@ class KeyChanges:
                 pairs,
                 author=caller.author,
                 action="regenerated",
-                requires=related.requires,
+                requires=(*related.requires, *(ref for ref in own_key(caller.author) if ref != before.ref)),
                 touched=related.touched,
             )
         except AlreadyExists as error:
@@ -260,9 +263,29 @@ def _require_settable(standing: Standing, before: ControlObject, after: ControlO
     if body.given("spend"):
         raise PermissionDenied("Only proxy admins may set what a key has spent.", param="spend")
     old, new = spec_as(KeySpec, before.spec), spec_as(KeySpec, after.spec)
+    if old.key_type != new.key_type:
+        raise PermissionDenied("Only proxy admins may change the type of a key.", param="key_type")
     lifts = (
         old.limits != new.limits or before.blocked != after.blocked or old.allowed_routes != new.allowed_routes
-        or old.key_type != new.key_type
+        or _lives_longer(before, after) or _reaches_further(old, new)
     )  # fmt: skip
     if lifts and standing.team_role != TEAM_ADMIN:
-        raise PermissionDenied("Only admins of the key's team may change its limits, its routes or its block.")
+        raise PermissionDenied(
+            "Only admins of the key's team may change its limits, its routes or its block, let it live longer, or let "
+            "it call more models."
+        )
+
+
+def _lives_longer(before: ControlObject, after: ControlObject) -> bool:
+    if before.expires_at is None:
+        return False
+    return after.expires_at is None or after.expires_at > before.expires_at
+
+
+def _reaches_further(old: KeySpec, new: KeySpec) -> bool:
+    """Whether a key may call models that it could not call before."""
+    if old.aliases != new.aliases or old.access_group_ids != new.access_group_ids:
+        return True
+    if not old.models:
+        return False
+    return not new.models or not all(allows(old.models, model, {}) for model in new.models)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from tallystick.access.key_rules import PLAIN_ROLES, KeyAction, Standing, require_member
-from tallystick.access.keys import KeySpec, hash_key, mask_key
+from tallystick.access.keys import CALLS_ONLY, KeySpec, hash_key, mask_key
+from tallystick.access.limits import Limits
 from tallystick.access.model_access import allows
 from tallystick.access.principal import MASTER_KEY_HASH
 from tallystick.access.teams import TEAM_ADMIN
@@ -21,7 +20,7 @@ from tallystick.admin.retries import until_unchanged
 from tallystick.admin.services import AdminServices
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as, spec_from
 from tallystick.control.store import Author
-from tallystick.errors import AlreadyExists, BadRequest, PermissionDenied
+from tallystick.errors import AlreadyExists, AuthenticationFailed, BadRequest, PermissionDenied
 
 
 class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +83,11 @@ class KeyCreation:
 
     async def write(self, row: ControlObject, related: Related, *, author: Author) -> ControlObject:
         """Add the row. Raises BadRequest when such a key exists, or existed, already."""
+        # An instance that has not heard yet that the caller's key was deleted must not let it make another.
+        requires = (*related.requires, *own_key(author))
         try:
             (written,) = await self._writer.apply(
-                [(None, row)], author=author, action="created", requires=related.requires, touched=related.touched
+                [(None, row)], author=author, action="created", requires=requires, touched=related.touched
             )
         except AlreadyExists as error:
             raise BadRequest("A key with this value or alias already exists.", param="key") from error
@@ -94,10 +95,12 @@ class KeyCreation:
 
     async def _for_caller(self, caller: Caller, row: ControlObject, action: KeyAction) -> ControlObject:
         """Return the row as a caller who is no proxy admin may have it. Raises what denies it."""
+        if row.budget_id:
+            raise PermissionDenied("Only proxy admins may put a key under a shared budget.", param="budget_id")
         if row.team_id:
             row = await self._for_team(caller, row, action)
         else:
-            row = _for_oneself(caller, row)
+            row = await self._for_oneself(caller, row)
         if row.organization_id and not await caller.organization_role(row.organization_id):
             team = await self._control.find(ObjectRef(Kind.TEAM, row.team_id)) if row.team_id else None
             if team is None or team.organization_id != row.organization_id:
@@ -116,7 +119,7 @@ class KeyCreation:
             return row
         if row.user_id and row.user_id != caller.principal.user_id:
             await self._require_may_act_for(row.user_id, standing)
-            return row
+            return for_calls_only(row)
         return msgspec.structs.replace(row, user_id=caller.principal.user_id)
 
     async def _require_may_act_for(self, user_id: str, standing: Standing) -> None:
@@ -131,23 +134,53 @@ class KeyCreation:
                 param="user_id",
             )
 
+    async def _for_oneself(self, caller: Caller, row: ControlObject) -> ControlObject:
+        principal = caller.principal
+        if row.user_id and row.user_id != principal.user_id:
+            raise PermissionDenied("You are only allowed to make keys for yourself.", param="user_id")
+        if principal.user_id:
+            return msgspec.structs.replace(row, user_id=principal.user_id)
+        own = await self._control.find(ObjectRef(Kind.KEY, principal.key_hash))
+        if own is None:
+            raise AuthenticationFailed("The key does not exist any more.")
+        return _bounded_by(own, row)
 
-def _for_oneself(caller: Caller, row: ControlObject) -> ControlObject:
-    principal = caller.principal
-    if row.user_id and row.user_id != principal.user_id:
-        raise PermissionDenied("You are only allowed to make keys for yourself.", param="user_id")
-    if principal.user_id:
-        return msgspec.structs.replace(row, user_id=principal.user_id)
-    # A key without a user passes on what bounds it, or it could make itself a key without bounds.
-    changes: dict[str, Any] = {"team_id": principal.team_id}  # Any: each column's own type.
-    bounds = principal.models.key
-    spec = spec_as(KeySpec, row.spec)
-    if bounds:
-        outside = [model for model in spec.models if not allows(bounds, model, {})]
-        if outside:
-            raise PermissionDenied(f"This key may not call '{outside[0]}', nor make a key that may.", param="models")
-        changes["spec"] = spec_from(msgspec.structs.replace(spec, models=spec.models or bounds))
-    return msgspec.structs.replace(row, **changes)
+
+def for_calls_only(row: ControlObject) -> ControlObject:
+    """Return a key that administrates nothing: whoever holds the key of somebody else must not become them."""
+    spec = msgspec.structs.replace(spec_as(KeySpec, row.spec), key_type=CALLS_ONLY)
+    return msgspec.structs.replace(row, spec=spec_from(spec))
+
+
+def own_key(author: Author) -> tuple[ObjectRef, ...]:
+    """Return the key with which somebody writes, for the conditions of the write; the master key is no object."""
+    return () if author.key_hash == MASTER_KEY_HASH else (ObjectRef(Kind.KEY, author.key_hash),)
+
+
+def _bounded_by(own: ControlObject, row: ControlObject) -> ControlObject:
+    """Return what a key without a user may make: a key with its own bounds, or it could make one without any."""
+    bounds, asked = spec_as(KeySpec, own.spec), spec_as(KeySpec, row.spec)
+    if bounds.limits != Limits() or own.budget_id:
+        raise PermissionDenied("A key with a budget or rate limits of its own may make no further keys.")
+    models = (*bounds.models, *bounds.access_group_ids)
+    outside = [model for model in asked.models if models and not allows(models, model, {})]
+    if outside:
+        raise PermissionDenied(f"This key may not call '{outside[0]}', nor make a key that may.", param="models")
+    spec = msgspec.structs.replace(
+        asked,
+        models=asked.models or bounds.models,
+        access_group_ids=bounds.access_group_ids,
+        allowed_routes=bounds.allowed_routes,
+        key_type=bounds.key_type,
+    )
+    ends = [moment for moment in (own.expires_at, row.expires_at) if moment is not None]
+    return msgspec.structs.replace(
+        row,
+        team_id=own.team_id,
+        organization_id=own.organization_id,
+        expires_at=min(ends, default=None),
+        spec=spec_from(spec),
+    )
 
 
 def _without_user(row: ControlObject) -> ControlObject:

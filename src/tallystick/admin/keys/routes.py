@@ -139,7 +139,7 @@ class KeyRoutes:
         made = await self._creation.create(caller, body, action=action)
         answer = self._with_secret(made)
         answer["duration"] = body.duration
-        if body.key_type is not None:
+        if body.key_type == "default" and answer["key_type"] is None:
             answer["key_type"] = body.key_type
         return json_answer(answer, headers=ignored_fields(body.unknown_fields()))
 
