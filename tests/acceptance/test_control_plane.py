@@ -22,7 +22,7 @@ from server_kit import AUTHORIZATION, ServerProcess, UpstreamProcess, eventually
 from services import PostgresServer
 
 _INSTANCES = 3
-_LOOK_SECONDS = 0.005
+_LOOK_SECONDS = 0.01
 _WRITES_THAT_PROVE = 100
 """From so many writes on, the 99th percentile is held to its bound; of a few it would be the worst of a busy moment."""
 _ALWAYS_SECONDS_MAX = 5.0
@@ -148,6 +148,7 @@ async def test_writes_are_in_force_in_every_instance(
         fleet = Fleet(servers, session, upstream)
         await fleet.ready()
         print(f"\n{way}: {writes} writes of each kind, {_INSTANCES} instances, from the answer to the last instance")
+        late = []
         for kind, measure in _KINDS.items():
             times = sorted([seconds async for seconds in measure(fleet, writes)])
             assert len(times) == writes
@@ -157,8 +158,9 @@ async def test_writes_are_in_force_in_every_instance(
                 f"max {times[-1] * 1000:6.0f} ms"
             )
             assert times[-1] < _ALWAYS_SECONDS_MAX
-            if writes >= _WRITES_THAT_PROVE:
-                assert p99 < seconds_max, f"{kind} {way}"
+            if p99 >= seconds_max:
+                late.append(kind)
+        assert late == [] or writes < _WRITES_THAT_PROVE, f"{way}, p99 above {seconds_max} s: {late}"
 
 
 async def _keys_blocked(fleet: Fleet, writes: int) -> AsyncIterator[float]:
