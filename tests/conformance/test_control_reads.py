@@ -97,7 +97,7 @@ async def test_a_key_is_found_with_all_it_stands_for(engine: Engine) -> None:
     assert (await engine.control.find_key("h1"))[2] == await found(engine.control, objects[2].ref)
 
 
-async def test_the_organization_of_a_key_goes_before_that_of_its_team(engine: Engine) -> None:
+async def test_the_organization_of_a_team_goes_before_that_of_its_key(engine: Engine) -> None:
     await add(
         engine.control,
         make_key("h1", team_id="t", organization_id="o1"),
@@ -105,7 +105,7 @@ async def test_the_organization_of_a_key_goes_before_that_of_its_team(engine: En
         make_object(Kind.ORGANIZATION, "o1"),
         make_object(Kind.ORGANIZATION, "o2"),
     )
-    assert [each.object_id for each in await engine.control.find_key("h1")] == ["h1", "t", "o1"]
+    assert [each.object_id for each in await engine.control.find_key("h1")] == ["h1", "t", "o2"]
 
 
 async def test_a_key_without_relations_is_found_alone(engine: Engine) -> None:

@@ -130,3 +130,33 @@ async def test_only_proxy_admins_put_a_key_under_a_shared_budget(world: World) -
     answer = await world.call("IU", "POST", "/key/generate", {"budget_id": "shared"})
     assert answer.status == 403
     assert "777" not in answer.body.decode()
+
+
+async def test_ids_of_deleted_teams_and_users_are_only_for_proxy_admins(world: World) -> None:
+    await world.ask("POST", "/team/new", {"team_id": "gone", "organization_id": "org-a"})
+    await world.ask("POST", "/team/delete", {"team_ids": ["gone"]})
+    await world.spend(5, team_id="spent")
+    for team_id in ("gone", "spent"):
+        answer = await world.call("OB", "POST", "/team/new", {"team_id": team_id, "organization_id": "org-b"})
+        assert (answer.status, answer.error["param"]) == (400, "team_id"), team_id
+    fresh = await world.call("OB", "POST", "/team/new", {"team_id": "fresh", "organization_id": "org-b"})
+    assert fresh.status == 200
+    await world.ask("POST", "/team/new", {"team_id": "gone", "organization_id": "org-a"})
+    await world.ask("POST", "/user/new", {"user_id": "left"})
+    await world.ask("POST", "/user/delete", {"user_ids": ["left"]})
+    body = {"team_id": ALPHA, "member": {"role": "user", "user_id": "left"}}
+    assert (await world.call("TA", "POST", "/team/member_add", body)).status == 400
+    assert (await world.call("PA", "POST", "/team/member_add", body)).status == 200
+
+
+async def test_who_is_taken_out_of_a_team_loses_the_keys_for_it(world: World) -> None:
+    assert (await world.client.request("GET", "/key/info", key=world.owner_key)).status == 200
+    await world.ask("POST", "/user/update", {"user_id": user_of("OW"), "teams": []})
+    assert (await world.client.request("GET", "/key/info", key=world.owner_key)).status == 401
+    assert (await world.call("OW", "GET", "/key/info")).status == 200
+
+
+async def test_a_team_that_moves_takes_its_keys_along(world: World) -> None:
+    made = await world.ask("POST", "/key/generate", {"team_id": ALPHA, "organization_id": "org-a"})
+    await world.ask("POST", "/team/update", {"team_id": ALPHA, "organization_id": "org-b"})
+    assert (await world.authenticator.authenticate(made["key"])).organization_id == "org-b"

@@ -79,7 +79,7 @@ def principal_of(found: Sequence[ControlObject]) -> Principal:
         key_alias=row.name,
         user_id=row.user_id,
         team_id=row.team_id,
-        organization_id=row.organization_id or (team_row.organization_id if team_row else ""),
+        organization_id=_organization_of(row, team_row),
         role=user.role,
         models=ModelLists(
             key=(*key.models, *key.access_group_ids),
@@ -117,11 +117,16 @@ def _refusal(key: ControlObject, team: ControlObject | None, user: ControlObject
     return ""
 
 
+def _organization_of(key: ControlObject, team: ControlObject | None) -> str:
+    """The team's goes first: a team that moves to another organization takes its keys along."""
+    return (team.organization_id if team else "") or key.organization_id
+
+
 def _dependencies(
     found: Sequence[ControlObject], key: ControlObject, team: ControlObject | None
 ) -> tuple[ObjectRef, ...]:
     """Name what was read, and what was not there: a user or a team that is made later matters too."""
-    organization_id = key.organization_id or (team.organization_id if team else "")
+    organization_id = _organization_of(key, team)
     named = [
         ObjectRef(kind, object_id)
         for kind, object_id in (

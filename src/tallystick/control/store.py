@@ -142,8 +142,9 @@ class ControlStore(Protocol):
         """Return those of the objects that live, in no order."""
 
     async def find_key(self, key_hash: str) -> tuple[ControlObject, ...]:
-        """Return a key and what it stands for, in one read: key, team, team member, user, organization (the key's
-        own, else the team's) and organization member, those that live, the key first.
+        """Return a key and what it stands for, in one read: key, team, team member, user, organization (the team's
+        where the key has a team that is of one, else the key's own) and organization member, those that live, the key
+        first.
 
         A hash that was retired by a regeneration and has not expired yet leads to the key that took its place; the
         retired key is then returned last. () when neither is there.

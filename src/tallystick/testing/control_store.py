@@ -64,7 +64,7 @@ class MemoryControlStore:
             if key is None:
                 return ()
         team = self._living.get(ObjectRef(Kind.TEAM, key.team_id))
-        organization_id = key.organization_id or (team.organization_id if team else "")
+        organization_id = (team.organization_id if team else "") or key.organization_id
         related = (
             team,
             self._living.get(ObjectRef(Kind.TEAM_MEMBER, member_id(key.team_id, key.user_id))),

@@ -36,11 +36,12 @@ def test_the_role_is_the_user_s():
     assert principal_of((KEY, held(Kind.TEAM, "t"))).role == Role.INTERNAL_USER
 
 
-def test_the_organization_is_the_key_s_or_else_the_team_s():
+def test_the_organization_is_the_team_s_or_else_the_key_s():
     team = held(Kind.TEAM, "t", organization_id="of-the-team")
     assert principal_of((KEY, team)).organization_id == "of-the-team"
     own = msgspec.structs.replace(KEY, organization_id="own")
-    assert principal_of((own, team)).organization_id == "own"
+    assert principal_of((own, team)).organization_id == "of-the-team"
+    assert principal_of((own, held(Kind.TEAM, "t"))).organization_id == "own"
 
 
 def test_a_member_s_models_bound_beside_the_team_s_and_the_team_has_a_default_for_them():

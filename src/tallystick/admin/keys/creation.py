@@ -84,7 +84,8 @@ class KeyCreation:
     async def write(self, row: ControlObject, related: Related, *, author: Author) -> ControlObject:
         """Add the row. Raises BadRequest when such a key exists, or existed, already."""
         # An instance that has not heard yet that the caller's key was deleted must not let it make another.
-        requires = (*related.requires, *own_key(author))
+        # Nor may a key outlive a membership that is taken away at the same time.
+        requires = (*related.requires, *own_key(author), *await self._membership(row))
         try:
             (written,) = await self._writer.apply(
                 [(None, row)], author=author, action="created", requires=requires, touched=related.touched
@@ -92,6 +93,12 @@ class KeyCreation:
         except AlreadyExists as error:
             raise BadRequest("A key with this value or alias already exists.", param="key") from error
         return written
+
+    async def _membership(self, row: ControlObject) -> tuple[ObjectRef, ...]:
+        if not row.team_id or not row.user_id:
+            return ()
+        ref = ObjectRef(Kind.TEAM_MEMBER, member_id(row.team_id, row.user_id))
+        return () if await self._control.find(ref) is None else (ref,)
 
     async def _for_caller(self, caller: Caller, row: ControlObject, action: KeyAction) -> ControlObject:
         """Return the row as a caller who is no proxy admin may have it. Raises what denies it."""

@@ -18,6 +18,7 @@ from tallystick.admin.callers import AnyCaller, Caller
 from tallystick.admin.fields import PathID
 from tallystick.admin.limits import nano_usd, reset_at, usd
 from tallystick.admin.services import AdminServices
+from tallystick.admin.teams.former_ids import FormerIds
 from tallystick.admin.teams.member_requests import (
     AddMembers,
     BulkAddMembers,
@@ -41,6 +42,7 @@ class MemberRoutes:
         self._members = TeamMembers(store=services.control, writer=services.writer, clock=services.clock)
         self._rights = TeamRights(services.control)
         self._reader = TeamReader(services, self._members)
+        self._former_ids = FormerIds(services)
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["Team members"], dependencies=[Depends(HTTPBearer(auto_error=False))])
@@ -56,6 +58,7 @@ class MemberRoutes:
         team = await self._found_by_writer(caller, body.team_id)
         asked = body.member if isinstance(body.member, list) else [body.member]
         limits = body.patched_limits(Limits())
+        await self._former_ids.require_new_users(caller, (each.user_id or "" for each in asked))
         added, users = await self._members.add(
             team.object_id, [each.new_member(limits=limits) for each in asked], author=caller.author
         )
@@ -147,6 +150,7 @@ class MemberRoutes:
     ) -> dict[str, Any]:  # Any: JSON.
         named = {"user_id": asked.user_id, "user_email": asked.user_email}
         try:
+            await self._former_ids.require_new_users(caller, (asked.user_id or "",))
             (member,), _ = await self._members.add(
                 team.object_id, [asked.new_member(limits=limits)], author=caller.author
             )

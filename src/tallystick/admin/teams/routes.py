@@ -17,6 +17,7 @@ from tallystick.admin.answers import ignored_fields, json_answer, unknown_parame
 from tallystick.admin.callers import AnyCaller, Caller
 from tallystick.admin.fields import PathID, QueryText
 from tallystick.admin.services import AdminServices
+from tallystick.admin.teams.former_ids import FormerIds
 from tallystick.admin.teams.organizations import organization_of_team
 from tallystick.admin.teams.reader import TeamReader
 from tallystick.admin.teams.requests import (
@@ -45,6 +46,7 @@ class TeamRoutes:
         self._members = TeamMembers(store=services.control, writer=services.writer, clock=services.clock)
         self._rights = TeamRights(services.control)
         self._reader = TeamReader(services, self._members)
+        self._former_ids = FormerIds(services)
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["Teams"], dependencies=[Depends(HTTPBearer(auto_error=False))])
@@ -66,13 +68,16 @@ class TeamRoutes:
         """
         asked = body or NewTeam()
         await self._rights.require_owner(caller, asked.organization_id or "")
+        await self._former_ids.require_new_team(caller, asked.team_id or "")
         now = self._clock.now()
         team_id = asked.team_id or new_event_id(now)
         team = asked.patched(ControlObject(kind=Kind.TEAM, object_id=team_id, created_at=now, updated_at=now))
         organization = await organization_of_team(self._store, team.organization_id)
         organization.require_allows(team)
         creator = "" if caller.is_proxy_admin else caller.principal.user_id
-        made = await self._members.create_team(team, asked.first_members(creator=creator), author=caller.author)
+        first_members = asked.first_members(creator=creator)
+        await self._former_ids.require_new_users(caller, (each.user_id for each in first_members))
+        made = await self._members.create_team(team, first_members, author=caller.author)
         (created,) = [each for each in made if each.kind == Kind.TEAM]
         return json_answer(await self._reader.show(created), headers=ignored_fields(asked.unknown_fields()))
 

@@ -54,11 +54,17 @@ class Memberships:
         return WantedMemberships(pairs=tuple(pairs), requires=tuple(ref for ref, _ in wanted))
 
     async def changed(self, user_id: str, teams: Mapping[str, TeamOfUser], *, now: datetime) -> WantedMemberships:
-        """Return what makes exactly these the user's teams: who stays in a team keeps role and limits there."""
+        """Return what makes exactly these the user's teams: who stays in a team keeps role and limits there.
+
+        The keys with which the user called for a team go with the membership, as with /team/member_delete.
+        """
         held = await list_all(self._control, ObjectFilter(kind=Kind.TEAM_MEMBER, user_ids=(user_id,)))
         missing = {team_id: each for team_id, each in teams.items() if team_id not in {m.team_id for m in held}}
         added = await self.of_new_user(user_id, missing, (), now=now)
-        removed = tuple((member, None) for member in held if member.team_id not in teams)
+        removed: list[Pair] = [(member, None) for member in held if member.team_id not in teams]
+        left = tuple(member.team_id for member, _ in removed if member is not None)
+        keys = ObjectFilter(kind=Kind.KEY, team_ids=left, user_ids=(user_id,))
+        removed += [(key, None) for key in await list_all(self._control, keys)] if left else ()
         return WantedMemberships(pairs=(*added.pairs, *removed), requires=added.requires)
 
     async def _require_exist(self, wanted: list[tuple[ObjectRef, str]]) -> None:

@@ -128,7 +128,7 @@ def _key_and_relations(connection: apsw.Connection, key_hash: str, *, now: int) 
         if key is None:
             return ()
     team = _first(connection, ObjectRef(Kind.TEAM, key.team_id))
-    organization_id = key.organization_id or (team.organization_id if team else "")
+    organization_id = (team.organization_id if team else "") or key.organization_id
     related = (
         ObjectRef(Kind.TEAM_MEMBER, member_id(key.team_id, key.user_id)),
         ObjectRef(Kind.USER, key.user_id),

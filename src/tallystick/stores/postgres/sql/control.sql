@@ -38,7 +38,9 @@ team AS MATERIALIZED (
     WHERE kind = 'team' AND object_id = (SELECT team_id FROM key) AND is_living
 ),
 own AS MATERIALIZED (
-    SELECT user_id, team_id, coalesce(nullif(organization_id, ''), (SELECT organization_id FROM team)) AS organization_id
+    SELECT
+        user_id, team_id,
+        coalesce((SELECT nullif(team.organization_id, '') FROM team), organization_id) AS organization_id
     FROM key
 ),
 found AS (
