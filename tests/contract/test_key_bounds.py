@@ -95,6 +95,19 @@ async def test_a_key_without_a_user_passes_its_bounds_on(world: World) -> None:
     assert refused.status == 403
 
 
+@pytest.mark.parametrize("path", ["/key/generate", "/key/service-account/generate"])
+async def test_a_permission_of_the_team_does_not_lift_the_bounds_of_a_key_without_a_user(
+    world: World, path: str
+) -> None:
+    await world.permit(ALPHA, path)
+    plain = await world.put_key("sk-bound-service-account", spec=KeySpec(models=("mini",)), team_id=ALPHA)
+    made = await world.client.request("POST", path, {"team_id": ALPHA}, key=plain)
+    assert made.status == 200
+    assert made.json()["models"] == ["mini"]
+    refused = await world.client.request("POST", path, {"team_id": ALPHA, "models": ["dear"]}, key=plain)
+    assert refused.status == 403
+
+
 async def test_a_key_that_was_deleted_elsewhere_makes_no_key_before_this_instance_hears_of_it(world: World) -> None:
     """The caller is still in the cache; the write itself asks whether its key lives."""
     key = world.keys["IU"]

@@ -107,7 +107,9 @@ class KeyCreation:
         if row.team_id:
             row = await self._for_team(caller, row, action)
         else:
-            row = await self._for_oneself(caller, row)
+            row = _for_oneself(caller, row)
+        if not caller.principal.user_id:
+            row = await self._bounded(caller, row)
         if row.organization_id and not await caller.organization_role(row.organization_id):
             team = await self._control.find(ObjectRef(Kind.TEAM, row.team_id)) if row.team_id else None
             if team is None or team.organization_id != row.organization_id:
@@ -141,16 +143,18 @@ class KeyCreation:
                 param="user_id",
             )
 
-    async def _for_oneself(self, caller: Caller, row: ControlObject) -> ControlObject:
-        principal = caller.principal
-        if row.user_id and row.user_id != principal.user_id:
-            raise PermissionDenied("You are only allowed to make keys for yourself.", param="user_id")
-        if principal.user_id:
-            return msgspec.structs.replace(row, user_id=principal.user_id)
-        own = await self._control.find(ObjectRef(Kind.KEY, principal.key_hash))
+    async def _bounded(self, caller: Caller, row: ControlObject) -> ControlObject:
+        own = await self._control.find(ObjectRef(Kind.KEY, caller.principal.key_hash))
         if own is None:
             raise AuthenticationFailed("The key does not exist any more.")
         return _bounded_by(own, row)
+
+
+def _for_oneself(caller: Caller, row: ControlObject) -> ControlObject:
+    user_id = caller.principal.user_id
+    if row.user_id and row.user_id != user_id:
+        raise PermissionDenied("You are only allowed to make keys for yourself.", param="user_id")
+    return msgspec.structs.replace(row, user_id=user_id)
 
 
 def for_calls_only(row: ControlObject) -> ControlObject:
