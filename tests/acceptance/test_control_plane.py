@@ -102,8 +102,12 @@ class Fleet:
 def started(
     tmp_path: Path, upstream: UpstreamProcess, database_url: str, **general: Any
 ) -> Iterator[list[ServerProcess]]:
-    """Start the instances, each with its own home."""
-    quick = {"database_connect_timeout_seconds": 1, "database_statement_timeout_seconds": 3}
+    """Start the instances, each with its own home. What is observed by calls is not to wait for the disk."""
+    quick = {
+        "database_connect_timeout_seconds": 1,
+        "database_statement_timeout_seconds": 3,
+        "journal_sync": "write",
+    }
     with ExitStack() as stack:
         servers = [
             ServerProcess(
