@@ -13,7 +13,9 @@
     │   ├── Conflict               409
     │   │   ├── AlreadyExists      the id or the unique name is taken
     │   │   └── ChangedMeanwhile   somebody else was faster; reading again and trying again is right
-    │   └── BodyTooLarge           413
+    │   ├── BodyTooLarge           413
+    │   ├── BudgetExceeded         422 unless a setting says otherwise; names scope, spend, limit and reset
+    │   └── RateLimited            429, names scope and limit, with `retry-after`
     ├── UpstreamError              a deployment did not give a usable answer
     │   ├── UpstreamRefused        it answered with an error status; the body is kept
     │   ├── UpstreamTimeout        it did not answer in time
@@ -27,6 +29,7 @@
     │   ├── StoreUnavailable       503: the database is away; trying again later is right
     │   ├── RowRefused             the database refuses the data itself; trying again is wrong
     │   └── MigrationFailed        the schema can't be brought up to date
+    ├── BudgetUnknown              503: the database is away and what is left of a budget can't be told
     ├── SecretUnreadable           a sealed value can't be opened; names where it is, never what it holds
     └── ServerNotReady             503: starting or draining
 
@@ -145,6 +148,28 @@ class BodyTooLarge(RequestError):
     http_status = 413
 
 
+class BudgetExceeded(RequestError):
+    """A budget does not allow this call."""
+
+    http_status = 422
+    error_type = "budget_exceeded"
+
+    def __init__(self, message: str | None = None, *, status: int = 422) -> None:
+        super().__init__(message)
+        self.http_status = status
+
+
+class RateLimited(RequestError):
+    """A rate limit does not allow this call now."""
+
+    http_status = 429
+    error_type = "rate_limit_error"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class UpstreamError(TallystickError):
     """The upstream did not give a usable answer."""
 
@@ -222,6 +247,13 @@ class RowRefused(StoreError):
 
 class MigrationFailed(StoreError):
     """The schema can't be brought up to date."""
+
+
+class BudgetUnknown(TallystickError):
+    """What is left of a budget can't be told now."""
+
+    http_status = 503
+    error_type = "budget_unknown"
 
 
 class SecretUnreadable(TallystickError):
