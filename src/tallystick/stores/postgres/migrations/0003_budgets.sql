@@ -57,3 +57,56 @@ CREATE INDEX daily_spend_by_team ON daily_spend (team_id, day) WHERE team_id <> 
 CREATE INDEX daily_spend_by_organization ON daily_spend (organization_id, day) WHERE organization_id <> '';
 CREATE INDEX totals_by_member ON totals (member_id) WHERE entity_type = 'team_member';
 CREATE INDEX spend_events_by_session ON spend_events (session_id, event_time) WHERE session_id <> '';
+
+-- What windows must hold, from the events and the leases alone: the other side of `ledger.budget_scopes.scopes_of`, for
+-- audit and repair. The events are read once; each is looked up under every scope that it counts in.
+CREATE VIEW expected_budget_windows AS
+WITH reached AS (
+    SELECT scope_type, scope_id, member_id, model, starts_at, ends_at, scope_id AS entity_id FROM budget_windows
+    UNION ALL
+    SELECT
+        held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at, alias.entity_id
+    FROM budget_windows AS held
+    JOIN budget_aliases AS alias ON alias.scope_type = held.scope_type AND alias.scope_id = held.scope_id
+),
+counted AS (
+    SELECT
+        reached.scope_type, reached.scope_id, reached.member_id, reached.model, reached.starts_at, reached.ends_at,
+        sum(event.cost_nano_usd) AS spent_nano_usd
+    FROM spend_events AS event
+    CROSS JOIN LATERAL (
+        VALUES
+            ('global', '', ''),
+            ('key', event.key_hash, ''),
+            ('session', CASE WHEN event.key_hash = '' THEN '' ELSE event.session_id END, event.key_hash),
+            ('user', event.user_id, ''),
+            ('personal', CASE WHEN event.team_id = '' THEN event.user_id ELSE '' END, ''),
+            ('team', event.team_id, ''),
+            ('team_member', CASE WHEN event.user_id = '' THEN '' ELSE event.team_id END, event.user_id),
+            ('organization', event.organization_id, ''),
+            ('organization_member', CASE WHEN event.user_id = '' THEN '' ELSE event.organization_id END, event.user_id),
+            ('provider', event.provider, ''),
+            ('end_user', event.end_user_id, '')
+        UNION ALL
+        SELECT DISTINCT 'tag', tag, '' FROM unnest(event.tags) AS tag
+    ) AS scope (scope_type, entity_id, member_id)
+    JOIN reached
+        ON reached.scope_type = scope.scope_type AND reached.entity_id = scope.entity_id
+            AND reached.member_id = scope.member_id
+    WHERE (scope.entity_id <> '' OR scope.scope_type = 'global')
+        AND event.event_time >= reached.starts_at AND event.event_time < reached.ends_at
+        AND (reached.model = '' OR reached.model = event.model_group)
+    GROUP BY 1, 2, 3, 4, 5, 6
+),
+leased AS (
+    SELECT scope_type, scope_id, member_id, model, starts_at, ends_at, sum(amount_nano_usd) AS leased_nano_usd
+    FROM budget_leases
+    GROUP BY 1, 2, 3, 4, 5, 6
+)
+SELECT
+    scope_type, scope_id, member_id, model, starts_at, ends_at,
+    coalesce(counted.spent_nano_usd, 0)::bigint AS spent_nano_usd,
+    coalesce(leased.leased_nano_usd, 0)::bigint AS leased_nano_usd
+FROM budget_windows
+FULL JOIN leased USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
+LEFT JOIN counted USING (scope_type, scope_id, member_id, model, starts_at, ends_at);
