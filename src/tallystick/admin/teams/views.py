@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from tallystick.access.keys import KeySpec
+from tallystick.access.limits import member_limits
 from tallystick.access.members import Member
-from tallystick.access.team_rules import member_limits
 from tallystick.access.teams import TEAM_ADMIN, MemberSpec, TeamSpec
 from tallystick.admin.limits import reset_at, shown_limits, text_of, usd
 from tallystick.admin.teams.requests import KEPT_FIELDS
