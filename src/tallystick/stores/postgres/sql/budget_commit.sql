@@ -35,8 +35,8 @@ FROM (
 ) AS locked
 
 -- name: leases_of_counted_budget_windows
--- Return for those of the windows, which are locked, of which producer $7 has a lease, what it holds and from which number
--- on it pays. Locked in key order, as whoever renews leases takes them.
+-- Return for those of the windows, which are locked, of which producer $7 has a lease, what it holds and from which
+-- number on it pays. Locked in key order, as whoever renews leases takes them.
 SELECT asked.place, lease.amount_nano_usd, lease.since_seq
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
     WITH ORDINALITY AS asked (scope_type, scope_id, member_id, model, starts_at, ends_at, place)
@@ -46,8 +46,8 @@ ORDER BY lease.scope_type, lease.scope_id, lease.member_id, lease.model, lease.s
 FOR NO KEY UPDATE OF lease
 
 -- name: count_in_budget_windows
--- On windows that are locked: add $8 to what was spent, take $9 off what is leased, and off the lease of producer $7, which
--- is settled up to $10 now.
+-- On windows that are locked: add $8 to what was spent, take $9 off what is leased, and off the lease of producer $7,
+-- which is settled up to $10 now.
 WITH asked AS MATERIALIZED (
     SELECT scope_type, scope_id, member_id, model, starts_at, ends_at, spent, paid
     FROM unnest(
