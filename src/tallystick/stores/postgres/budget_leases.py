@@ -129,9 +129,8 @@ class BudgetLeases:
     async def release(self, holder: str) -> int:
         """Delete all leases of the holder; return how many there were."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(self._queries["leased_budget_windows"], holder)
+            rows = await connection.fetch(self._queries["lock_leased_budget_windows"], holder)
             windows = [window_of(row) for row in rows]
-            await self._lock(connection, windows)
             leases = await self._own(connection, holder, windows)
             taken = [lease.amount_nano_usd or 0 for lease in leases]
             await self._shrink(connection, holder, windows, leases, taken)
@@ -140,8 +139,8 @@ class BudgetLeases:
     async def renew(self, holder: str, *, seconds: float) -> tuple[LeaseState, ...]:
         """Let all leases of the holder last `seconds` from now and return them."""
         async with self._database.transaction() as connection:
+            await connection.execute(self._queries["lock_leased_budget_windows"], holder)
             await connection.execute(self._queries["renew_budget_leases"], holder, seconds)
-            # The leases are locked, so nothing is settled now, and one snapshot shows them with their windows.
             rows = await connection.fetch(self._queries["budget_leases_of_holder"], holder)
         return tuple(_lease_of(row, holder).state(window_of(row), _held_of(row)) for row in rows)
 

@@ -22,29 +22,20 @@ ORDER BY asked.place
 
 -- name: free_and_read_budget_leases
 -- Of windows that are locked, delete the leases that have lapsed; return how much that freed, and what $7 has leased and
--- committed. A lease that is being renewed now is skipped: it has not lapsed, and who renews does not lock windows.
+-- committed.
 WITH asked AS MATERIALIZED (
     SELECT place, scope_type, scope_id, member_id, model, starts_at, ends_at
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
         WITH ORDINALITY AS asked (scope_type, scope_id, member_id, model, starts_at, ends_at, place)
 ),
-lapsed AS (
-    SELECT
-        asked.place, asked.scope_type, asked.scope_id, asked.member_id, asked.model, asked.starts_at, asked.ends_at,
-        lease.holder
-    FROM asked
-    JOIN budget_leases AS lease USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
-    WHERE lease.expires_at <= clock_timestamp()
-    FOR UPDATE OF lease SKIP LOCKED
-),
 deleted AS (
     DELETE FROM budget_leases AS lease
-    USING lapsed
-    WHERE lease.scope_type = lapsed.scope_type AND lease.scope_id = lapsed.scope_id
-        AND lease.member_id = lapsed.member_id AND lease.model = lapsed.model
-        AND lease.starts_at = lapsed.starts_at AND lease.ends_at = lapsed.ends_at
-        AND lease.holder = lapsed.holder
-    RETURNING lapsed.place, lease.holder, lease.amount_nano_usd
+    USING asked
+    WHERE lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
+        AND lease.member_id = asked.member_id AND lease.model = asked.model
+        AND lease.starts_at = asked.starts_at AND lease.ends_at = asked.ends_at
+        AND lease.expires_at <= clock_timestamp()
+    RETURNING asked.place, lease.holder, lease.amount_nano_usd
 )
 SELECT
     asked.place,
@@ -63,7 +54,7 @@ ORDER BY asked.place
 -- name: write_budget_leases
 -- On windows that are locked: add $8 to the leases of $7 where $9 says that there is one or is to be one. It lasts $14
 -- seconds from now; a new one begins behind $10. Add $11 to what each window has leased, note its limit $12, and mark
--- it as wanted by $7 for $15 seconds where $13 says so. In key order, as whoever renews leases takes them.
+-- it as wanted by $7 for $15 seconds where $13 says so.
 WITH asked AS MATERIALIZED (
     SELECT
         place, scope_type, scope_id, member_id, model, starts_at, ends_at,
@@ -86,7 +77,6 @@ leases AS (
         granted, since_seq, since_seq, clock_timestamp() + make_interval(secs => $14)
     FROM asked
     WHERE has_lease
-    ORDER BY place
     ON CONFLICT (scope_type, scope_id, member_id, model, starts_at, ends_at, holder) DO UPDATE SET
         amount_nano_usd = lease.amount_nano_usd + excluded.amount_nano_usd,
         expires_at = excluded.expires_at
@@ -157,29 +147,18 @@ WHERE held.scope_type = asked.scope_type AND held.scope_id = asked.scope_id
         AND held.member_id = asked.member_id AND held.model = asked.model
         AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
 
--- name: leased_budget_windows
--- Return the windows of which a holder has leases, in key order.
-SELECT scope_type, scope_id, member_id, model, starts_at, ends_at
-FROM budget_leases
-WHERE holder = $1
-ORDER BY scope_type, scope_id, member_id, model, starts_at, ends_at
+-- name: lock_leased_budget_windows
+-- Return the windows of which $1 has leases, locked in key order.
+SELECT held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at
+FROM budget_leases AS lease
+JOIN budget_windows AS held USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
+WHERE lease.holder = $1
+ORDER BY held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at
+FOR NO KEY UPDATE OF held
 
 -- name: renew_budget_leases
--- Let all leases of $1 last $2 seconds from now. Windows are not locked: nothing of them changes.
-WITH own AS MATERIALIZED (
-    SELECT scope_type, scope_id, member_id, model, starts_at, ends_at
-    FROM budget_leases
-    WHERE holder = $1
-    ORDER BY scope_type, scope_id, member_id, model, starts_at, ends_at
-    FOR NO KEY UPDATE
-)
-UPDATE budget_leases AS lease
-SET expires_at = clock_timestamp() + make_interval(secs => $2)
-FROM own
-WHERE lease.scope_type = own.scope_type AND lease.scope_id = own.scope_id
-        AND lease.member_id = own.member_id AND lease.model = own.model
-        AND lease.starts_at = own.starts_at AND lease.ends_at = own.ends_at
-    AND lease.holder = $1
+-- Let all leases of $1, on windows that are locked, last $2 seconds from now.
+UPDATE budget_leases SET expires_at = clock_timestamp() + make_interval(secs => $2) WHERE holder = $1
 
 -- name: budget_leases_of_holder
 -- Return all leases of $1 with their windows, in key order.
