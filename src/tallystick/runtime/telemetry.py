@@ -61,6 +61,7 @@ class Metrics:
         self._declare_journal()
         self._declare_commits()
         self._declare_access()
+        self._declare_alerts()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -125,6 +126,11 @@ class Metrics:
         self.change_feed_errors = self._counter("change_feed_errors_total", "Reads of the change feed that failed.")
         self.control_objects_left_out = self._gauge(
             "control_objects_left_out", "Control objects that can't be used.", "livemax"
+        )
+
+    def _declare_alerts(self) -> None:
+        self.budget_alerts = self._family(
+            "budget_alerts_total", "Alerts of budgets that fill up, by what became of them.", ("outcome",)
         )
 
     def _declare_process(self) -> None:
