@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tallystick.access.scopes import Correction
 from tallystick.control.objects import ControlObject
 
 
@@ -18,6 +19,8 @@ class CustomerSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     models: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
     spend_adjustment_nano_usd: int = 0
+    spend_corrections: tuple[Correction, ...] = ()
+    """Of windows, beside the one of its whole life."""
     other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.
 
 

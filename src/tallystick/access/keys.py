@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.access.limits import Limits
+from tallystick.access.scopes import Correction
 
 CALLS_ONLY: Final = "llm_api"
 """The type of a key that makes calls and administrates nothing."""
@@ -33,6 +34,8 @@ class KeySpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prior_hashes: tuple[str, ...] = ()
     """Under which its events stand that were made before it was regenerated."""
     spend_adjustment_nano_usd: int = 0
+    spend_corrections: tuple[Correction, ...] = ()
+    """Of windows, beside the one of its whole life."""
     other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.
 
 

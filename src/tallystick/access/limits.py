@@ -1,9 +1,9 @@
-"""Budgets and rate limits as control objects carry them. They are stored and shown here, and enforced at admission."""
+"""Budgets and rate limits as control objects carry them."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -33,3 +33,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_parallel_requests: int | None = None
     model_tpm_limit: dict[str, int] = {}
     model_rpm_limit: dict[str, int] = {}
+
+
+def with_shared(own: Limits, shared: Limits) -> Limits:
+    """Return an object's limits where it also refers to a budget row: its own, and the row's where it has none.
+
+    Field by field, as in LiteLLM: who has an own amount but no own duration resets with the row.
+    """
+    given = {
+        name: shown
+        for name in _FIELDS
+        if getattr(own, name) == getattr(_NONE, name) and (shown := getattr(shared, name)) != getattr(_NONE, name)
+    }
+    return msgspec.structs.replace(own, **given) if given else own
+
+
+_NONE: Final = Limits()
+_FIELDS: Final = Limits.__struct_fields__

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from tallystick.access.scopes import Correction
+
 
 class TagSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a tag's row holds besides its columns; its limits are those of its budget, `budget_id`."""
@@ -13,4 +15,6 @@ class TagSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     models: tuple[str, ...] = ()
     spend_adjustment_nano_usd: int = 0
+    spend_corrections: tuple[Correction, ...] = ()
+    """Of windows, beside the one of its whole life."""
     other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.access.limits import Limits
+from tallystick.access.scopes import Correction
 
 TEAM_ADMIN: Final = "admin"
 TEAM_MEMBER: Final = "user"
@@ -28,6 +29,8 @@ class TeamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Routes that plain members may use on the team's keys, as in `/key/generate`."""
     default_member_models: tuple[str, ...] = ()
     spend_adjustment_nano_usd: int = 0
+    spend_corrections: tuple[Correction, ...] = ()
+    """Of windows, beside the one of its whole life."""
     other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.
 
 
@@ -38,6 +41,8 @@ class MemberSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits: Limits = Limits()
     models: tuple[str, ...] = ()
     spend_adjustment_nano_usd: int = 0
+    spend_corrections: tuple[Correction, ...] = ()
+    """Of windows, beside the one of its whole life."""
 
 
 class OrganizationSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,4 +55,6 @@ class OrganizationSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     access_group_ids: tuple[str, ...] = ()
     metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
     spend_adjustment_nano_usd: int = 0
+    spend_corrections: tuple[Correction, ...] = ()
+    """Of windows, beside the one of its whole life."""
     other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tallystick.access.limits import Limits
+from tallystick.access.scopes import Correction
 
 
 class Role(StrEnum):
@@ -29,4 +30,6 @@ class UserSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] = {}  # Any: the admin's own JSON object.
     limits: Limits = Limits()
     spend_adjustment_nano_usd: int = 0
+    spend_corrections: tuple[Correction, ...] = ()
+    """Of windows, beside the one of its whole life."""
     other: dict[str, Any] = {}  # Any: fields that are kept and shown, and have no effect here.
