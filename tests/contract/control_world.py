@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asgi_client import Answer, ASGIClient
+from budget_kit import LedgerBudgets
 from models_kit import SEALER, FixedPrices, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key
@@ -41,12 +42,14 @@ class ControlWorld:
         followers = (self.authenticator, self.snapshots)
         self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up)
+        ledger = MemoryStore()
         services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
             writer=self.writer,
             snapshots=self.snapshots,
-            ledger_reader=MemoryStore(),
+            ledger_reader=ledger,
+            budgets=LedgerBudgets(ledger, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",

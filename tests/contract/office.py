@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from asgi_client import ASGIClient
+from budget_kit import LedgerBudgets
 from models_kit import SEALER, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
@@ -38,6 +39,7 @@ class Office:
     def __init__(self):
         self.clock = FakeClock()
         self.ledger = MemoryStore()
+        self.budgets = LedgerBudgets(self.ledger, clock=self.clock)
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(
@@ -52,6 +54,7 @@ class Office:
             writer=self.writer,
             snapshots=snapshots,
             ledger_reader=self.ledger,
+            budgets=self.budgets,
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from asgi_client import Answer, ASGIClient
+from budget_kit import LedgerBudgets
 from models_kit import SEALER, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
@@ -45,6 +46,7 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.ledger = MemoryStore()
+        self.budgets = LedgerBudgets(self.ledger, clock=self.clock)
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(
@@ -177,6 +179,7 @@ def _app() -> Any:
     """Return the application, which takes longer to make than a world: it serves the world that was built last."""
     lent: dict[str, Any] = {
         "ledger_reader": _Lent("ledger"),
+        "budgets": _Lent("budgets"),
         **{name: _Lent(name) for name in ("authenticator", "control", "writer", "snapshots", "clock", "metrics")},
     }
     return create_admin_app(AdminServices(new_id=lambda: "error-1", **lent))

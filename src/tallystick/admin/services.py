@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from tallystick.access.authenticator import Authenticator
+from tallystick.access.budget_store import BudgetStore
+from tallystick.access.windows import WindowRule
+from tallystick.admin.present import Present
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
 from tallystick.control.writer import ObjectWriter
 from tallystick.ledger.store import LedgerReader
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics
+
+_MIDNIGHT_UTC: Final = WindowRule()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,7 @@ class AdminServices:
     writer: ObjectWriter
     snapshots: SnapshotKeeper
     ledger_reader: LedgerReader
+    budgets: BudgetStore
     clock: Clock
     metrics: Metrics
     new_id: Callable[[], str]
@@ -30,3 +37,10 @@ class AdminServices:
     key_header: bytes | None = None
     """A further request header that may carry the key, in lower case."""
     body_bytes_max: int = 1_048_576
+    windows: WindowRule = _MIDNIGHT_UTC
+    user_budget_holds_in_teams: bool = False
+    """Whether a user's budget counts the calls of its keys in teams, too."""
+
+    def present(self) -> Present:
+        """Return this moment, with the budget windows that it lies in."""
+        return Present(now=self.clock.now(), windows=self.windows)

@@ -17,6 +17,7 @@ def admin_services_of(services: Services) -> AdminServices:
         writer=services.writer,
         snapshots=services.snapshots,
         ledger_reader=services.store.reader,
+        budgets=services.store.budgets,
         clock=services.clock,
         metrics=services.metrics,
         new_id=lambda: new_event_id(services.clock.now()),

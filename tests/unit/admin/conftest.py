@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_client import ASGIClient
+from budget_kit import LedgerBudgets
 from models_kit import keeper_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import hash_key
@@ -45,6 +46,7 @@ class House:
             writer=ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up),
             snapshots=self.snapshots,
             ledger_reader=self.store,
+            budgets=LedgerBudgets(self.store, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",

@@ -36,7 +36,8 @@ class CustomerRoutes:
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
         self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._present = services.present
+        self._spend = Spend(services)
         self._seen = FirstSeen(Kind.CUSTOMER, "end_user", services.control, services.ledger_reader)
         self._holders = BudgetHolders(Kind.CUSTOMER, services.control, services.writer, clock=services.clock)
 
@@ -154,15 +155,14 @@ class CustomerRoutes:
         )
 
     async def _shown(self, customers: Sequence[ControlObject]) -> list[object]:
+        present = self._present()
         budgets = await budgets_of(self._store, customers)
-        spent = await self._spend.of(customers)
-        now = self._clock.now()
+        spent = await self._spend.of(customers, present=present)
         return [
-            shown_customer(each, budgets.get(each.budget_id), spend_nano_usd=spend, now=now)
+            shown_customer(each, budgets.get(each.budget_id), spent=spend, present=present)
             for each, spend in zip(customers, spent, strict=True)
         ]
 
     async def _answer(self, written: Written, body: CustomerFields) -> Response:
-        spend = await self._spend.of_one(written.holder)
-        shown = shown_customer(written.holder, written.budget, spend_nano_usd=spend, now=self._clock.now())
+        (shown,) = await self._shown([written.holder])
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))

@@ -31,7 +31,8 @@ class TagRoutes:
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
         self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._present = services.present
+        self._spend = Spend(services)
         self._seen = FirstSeen(Kind.TAG, "tag", services.control, services.ledger_reader)
         self._holders = BudgetHolders(Kind.TAG, services.control, services.writer, clock=services.clock)
 
@@ -108,11 +109,11 @@ class TagRoutes:
         return json_answer(await self._shown(found.objects), headers=headers)
 
     async def _shown(self, tags: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
+        present = self._present()
         budgets = await budgets_of(self._store, tags)
-        spent = await self._spend.of(tags)
-        now = self._clock.now()
+        spent = await self._spend.of(tags, present=present)
         return [
-            shown_tag(each, budgets.get(each.budget_id), spend_nano_usd=spend, now=now)
+            shown_tag(each, budgets.get(each.budget_id), spent=spend, present=present)
             for each, spend in zip(tags, spent, strict=True)
         ]
 
