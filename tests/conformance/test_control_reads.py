@@ -97,6 +97,26 @@ async def test_a_key_is_found_with_all_it_stands_for(engine: Engine) -> None:
     assert (await engine.control.find_key("h1"))[2] == await found(engine.control, objects[2].ref)
 
 
+async def test_a_key_is_found_with_the_budgets_of_all_it_stands_for(engine: Engine) -> None:
+    now = engine.clock.now()
+    await add(
+        engine.control,
+        make_key("h1", team_id="t", user_id="u", budget_id="b1"),
+        make_team("t", organization_id="o", budget_id="b2"),
+        make_member("t", "u", budget_id="b3"),
+        make_object(Kind.ORGANIZATION, "o", budget_id="b2"),
+        make_object(Kind.ORGANIZATION_MEMBER, member_id("o", "u"), organization_id="o", user_id="u", budget_id=ODD),
+        make_object(Kind.RETIRED_KEY, "old", spec={"key_hash": "h1"}, expires_at=now + timedelta(minutes=1)),
+        *(make_object(Kind.BUDGET, budget_id) for budget_id in ("b1", "b2", ODD, "of another")),
+        make_key("h2", budget_id="gone"),
+    )
+    found = await engine.control.find_key("old")
+    kinds = [Kind.KEY, Kind.TEAM, Kind.TEAM_MEMBER, Kind.ORGANIZATION, Kind.ORGANIZATION_MEMBER]
+    assert [each.kind for each in found] == [*kinds, *[Kind.BUDGET] * 3, Kind.RETIRED_KEY]
+    assert {each.object_id for each in found if each.kind == Kind.BUDGET} == {"b1", "b2", ODD}
+    assert [each.object_id for each in await engine.control.find_key("h2")] == ["h2"]
+
+
 async def test_the_organization_of_a_team_goes_before_that_of_its_key(engine: Engine) -> None:
     await add(
         engine.control,

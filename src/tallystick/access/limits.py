@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from tallystick.pricing.money import round_usd_to_nano, to_decimal
+
 
 class WindowLimit(msgspec.Struct, frozen=True, kw_only=True):
     """A budget over one window beside others of the same object."""
@@ -48,5 +50,29 @@ def with_shared(own: Limits, shared: Limits) -> Limits:
     return msgspec.structs.replace(own, **given) if given else own
 
 
+def member_limits(own: Limits, defaults: Limits) -> Limits:
+    """Return the limits that hold for a member: its own, and the team's defaults where it has none.
+
+    A budget and its window go together: who has an own budget does not take over the window of the team's.
+    """
+    given: dict[str, Any] = {  # Any: each field's own type.
+        field: getattr(defaults, field) for field in ("tpm_limit", "rpm_limit") if getattr(own, field) is None
+    }
+    if own.max_budget_nano_usd is None:
+        given["max_budget_nano_usd"] = defaults.max_budget_nano_usd
+        given["budget_duration"] = own.budget_duration or defaults.budget_duration
+    return msgspec.structs.replace(own, **given)
+
+
+def amount_nano_usd(usd: Any) -> int:  # Any: JSON.
+    """Return an amount of USD, a number or a text. Raises ValueError for what is none, or below 0."""
+    if not isinstance(usd, int | float | str):
+        raise ValueError("the amount must be a number of USD, or a text that is one")  # noqa: TRY004 - a wrong value.
+    if not 0 <= to_decimal(usd) <= _USD_MAX:
+        raise ValueError(f"the amount must be from 0 to {_USD_MAX:,} USD")
+    return round_usd_to_nano(usd)
+
+
 _NONE: Final = Limits()
 _FIELDS: Final = Limits.__struct_fields__
+_USD_MAX: Final = 1_000_000_000

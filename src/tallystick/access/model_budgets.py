@@ -13,10 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.access.durations import parse_duration
+from tallystick.access.limits import amount_nano_usd
 from tallystick.errors import BadRequest
-from tallystick.pricing.money import round_usd_to_nano, to_decimal
 
-_USD_MAX: Final = 1_000_000_000
 _COUNT_MAX: Final = 2**53
 _AMOUNTS: Final = ("budget_limit", "max_budget")
 _DURATIONS: Final = ("time_period", "budget_duration")
@@ -46,26 +45,18 @@ def read_model_budgets(given: Mapping[str, Any]) -> tuple[dict[str, ModelBudget]
 
 def _model_budget(value: Any) -> ModelBudget:  # Any: JSON.
     if not isinstance(value, dict):
-        return ModelBudget(limit_nano_usd=_amount(value))
+        return ModelBudget(limit_nano_usd=amount_nano_usd(value))
     amount, duration = _first(value, _AMOUNTS), _first(value, _DURATIONS)
     rates = {name: _count(name, value[name]) for name in _RATES if value.get(name) is not None}
     if amount is None and not rates:
         raise ValueError('it must have \'budget_limit\', as in {"budget_limit": 1.0, "time_period": "1d"}')
     return ModelBudget(
-        limit_nano_usd=None if amount is None else _amount(amount), duration=_duration(duration), **rates
+        limit_nano_usd=None if amount is None else amount_nano_usd(amount), duration=_duration(duration), **rates
     )
 
 
 def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # Any: JSON.
     return next((value[name] for name in names if value.get(name) is not None), None)
-
-
-def _amount(usd: Any) -> int:  # Any: JSON.
-    if not isinstance(usd, int | float | str):
-        raise ValueError("the amount must be a number of USD, or a text that is one")  # noqa: TRY004 - a wrong value.
-    if not 0 <= to_decimal(usd) <= _USD_MAX:
-        raise ValueError(f"the amount must be from 0 to {_USD_MAX:,} USD")
-    return round_usd_to_nano(usd)
 
 
 def _duration(text: Any) -> str:  # Any: JSON.

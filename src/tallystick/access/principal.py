@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from tallystick.access.keys import KeySpec
-from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
-from tallystick.access.users import Role, UserSpec
-from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as
+from tallystick.access.key_rows import KeyRows, key_rows
+from tallystick.access.principal_limits import principal_limits, session_budget_of
+from tallystick.access.scoped_limits import ScopedLimits
+from tallystick.access.users import Role
+from tallystick.control.objects import ControlObject, ObjectRef
 
 # Under these the master key appears in events and reports; its own hash is written nowhere.
 MASTER_KEY_HASH: Final = "litellm_proxy_master_key"
@@ -51,6 +52,10 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     refusal: str = ""
     """Why the key can't be used now ('' when it can): it, its team or its user is blocked or gone."""
+    limits: tuple[ScopedLimits, ...] = ()
+    """Those of the key and of all that it belongs to; `call_limits` adds what a call brings with it."""
+    session_budget_nano_usd: int | None = None
+    """What each session of the key may cost, where its metadata or its team's says so."""
     depends_on: tuple[ObjectRef, ...] = ()
     """The objects that made it: when one changes, it is resolved anew."""
 
@@ -62,29 +67,21 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires_at is not None and self.expires_at <= now
 
 
-def principal_of(found: Sequence[ControlObject]) -> Principal:
+def principal_of(found: Sequence[ControlObject], *, user_budget_holds_in_teams: bool = False) -> Principal:
     """Return whom a key stands for, from what `ControlStore.find_key` returned for it."""
-    by_kind = {each.kind: each for each in found}
-    row = by_kind[Kind.KEY]
-    key = spec_as(KeySpec, row.spec)
-    team_row, user_row, organization_row = (by_kind.get(kind) for kind in (Kind.TEAM, Kind.USER, Kind.ORGANIZATION))
-    team = spec_as(TeamSpec, team_row.spec) if team_row else TeamSpec()
-    user = spec_as(UserSpec, user_row.spec) if user_row else UserSpec()
-    organization = spec_as(OrganizationSpec, organization_row.spec) if organization_row else OrganizationSpec()
-    member_row = by_kind.get(Kind.TEAM_MEMBER)
-    member_models = spec_as(MemberSpec, member_row.spec).models if member_row else ()
-    retired = by_kind.get(Kind.RETIRED_KEY)
+    rows = key_rows(found)
+    row, key, team, user, organization = rows.key_row, rows.key, rows.team, rows.user, rows.organization
     return Principal(
         key_hash=row.object_id,
         key_alias=row.name,
         user_id=row.user_id,
         team_id=row.team_id,
-        organization_id=_organization_of(row, team_row),
+        organization_id=rows.organization_id,
         role=user.role,
         models=ModelLists(
             key=(*key.models, *key.access_group_ids),
             user=() if row.team_id else user.models,
-            member=(member_models or team.default_member_models) if row.user_id else (),
+            member=(rows.member.models or team.default_member_models) if row.user_id else (),
             team=(*team.models, *team.access_group_ids),
             organization=(*organization.models, *organization.access_group_ids),
         ),
@@ -94,9 +91,11 @@ def principal_of(found: Sequence[ControlObject]) -> Principal:
         metadata=key.metadata,
         allowed_routes=key.allowed_routes,
         key_type=key.key_type,
-        expires_at=min((each.expires_at for each in (row, retired) if each and each.expires_at), default=None),
-        refusal=_refusal(row, team_row, user_row),
-        depends_on=_dependencies(found, row, team_row),
+        expires_at=min((each.expires_at for each in (row, rows.retired_row) if each and each.expires_at), default=None),
+        refusal=_refusal(rows),
+        limits=principal_limits(rows, user_budget_holds_in_teams=user_budget_holds_in_teams),
+        session_budget_nano_usd=session_budget_of(rows),
+        depends_on=rows.depends_on(),
     )
 
 
@@ -105,7 +104,8 @@ def master_principal() -> Principal:
     return Principal(key_hash=MASTER_KEY_HASH, key_alias=MASTER_KEY_ALIAS, role=Role.PROXY_ADMIN)
 
 
-def _refusal(key: ControlObject, team: ControlObject | None, user: ControlObject | None) -> str:
+def _refusal(rows: KeyRows) -> str:
+    key, team, user = rows.key_row, rows.team_row, rows.user_row
     if key.blocked:
         return "Key is blocked. An admin can unblock it with /key/unblock."
     if key.team_id and team is None:
@@ -115,29 +115,6 @@ def _refusal(key: ControlObject, team: ControlObject | None, user: ControlObject
     if user is not None and user.blocked:
         return f"User '{user.object_id}' is blocked."
     return ""
-
-
-def _organization_of(key: ControlObject, team: ControlObject | None) -> str:
-    """The team's goes first: a team that moves to another organization takes its keys along."""
-    return (team.organization_id if team else "") or key.organization_id
-
-
-def _dependencies(
-    found: Sequence[ControlObject], key: ControlObject, team: ControlObject | None
-) -> tuple[ObjectRef, ...]:
-    """Name what was read, and what was not there: a user or a team that is made later matters too."""
-    organization_id = _organization_of(key, team)
-    named = [
-        ObjectRef(kind, object_id)
-        for kind, object_id in (
-            (Kind.TEAM, key.team_id),
-            (Kind.USER, key.user_id),
-            (Kind.ORGANIZATION, organization_id),
-            (Kind.TEAM_MEMBER, member_id(key.team_id, key.user_id) if key.team_id and key.user_id else ""),
-        )
-        if object_id
-    ]
-    return tuple(dict.fromkeys((*(each.ref for each in found), *named)))
 
 
 def _tags_in(metadata: dict[str, Any]) -> tuple[str, ...]:  # Any: as above.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -93,17 +93,3 @@ def is_loosened(before: Limits, after: Limits) -> bool:
             return True
     free = {field: getattr(before, field) for field in (*_AMOUNTS, "soft_budget_nano_usd")}
     return msgspec.structs.replace(after, **free) != before
-
-
-def member_limits(own: Limits, defaults: Limits) -> Limits:
-    """Return the limits that hold for a member: its own, and the team's defaults where it has none.
-
-    A budget and its window go together: who has an own budget does not take over the window of the team's.
-    """
-    given: dict[str, Any] = {  # Any: each field's own type.
-        field: getattr(defaults, field) for field in ("tpm_limit", "rpm_limit") if getattr(own, field) is None
-    }
-    if own.max_budget_nano_usd is None:
-        given["max_budget_nano_usd"] = defaults.max_budget_nano_usd
-        given["budget_duration"] = own.budget_duration or defaults.budget_duration
-    return msgspec.structs.replace(own, **given)

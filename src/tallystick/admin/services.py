@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.budget_store import BudgetStore
-from tallystick.access.windows import WindowRule
+from tallystick.access.windows import MIDNIGHT_UTC, WindowRule
 from tallystick.admin.present import Present
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
@@ -16,8 +15,6 @@ from tallystick.control.writer import ObjectWriter
 from tallystick.ledger.store import LedgerReader
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics
-
-_MIDNIGHT_UTC: Final = WindowRule()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +34,8 @@ class AdminServices:
     key_header: bytes | None = None
     """A further request header that may carry the key, in lower case."""
     body_bytes_max: int = 1_048_576
-    windows: WindowRule = _MIDNIGHT_UTC
+    windows: WindowRule = MIDNIGHT_UTC
+    """When the windows of budgets begin."""
     user_budget_holds_in_teams: bool = False
     """Whether a user's budget counts the calls of its keys in teams, too."""
 

@@ -15,10 +15,9 @@ from tallystick.access.budget_store import BudgetStore
 from tallystick.access.budgets import budget_limits
 from tallystick.access.customers import CustomerSpec
 from tallystick.access.keys import KeySpec
-from tallystick.access.limits import Limits, with_shared
+from tallystick.access.limits import Limits, member_limits, with_shared
 from tallystick.access.scopes import Correction, Scope, Window
 from tallystick.access.tags import TagSpec
-from tallystick.access.team_rules import member_limits
 from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
 from tallystick.access.users import UserSpec
 from tallystick.admin.limits import nano_usd, usd

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
 from tallystick.config.alert_settings import AlertSettings
+from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
@@ -24,6 +25,7 @@ from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, 
 __all__ = [
     "AlertSettings",
     "AttributionSettings",
+    "BudgetSettings",
     "CommitterSettings",
     "ControlSettings",
     "CostSettings",
@@ -34,6 +36,7 @@ __all__ = [
     "Margin",
     "ModelEntry",
     "ModelInfo",
+    "ProviderBudget",
     "RoutingSettings",
     "ServerSettings",
     "Settings",
@@ -136,6 +139,7 @@ class Settings(Frozen):
     stream: StreamSettings = StreamSettings()
     attribution: AttributionSettings = AttributionSettings()
     costs: CostSettings = CostSettings()
+    budgets: BudgetSettings = BudgetSettings()
     control: ControlSettings = ControlSettings()
     alerts: AlertSettings = AlertSettings()
     log_level: Annotated[

@@ -143,8 +143,8 @@ class ControlStore(Protocol):
 
     async def find_key(self, key_hash: str) -> tuple[ControlObject, ...]:
         """Return a key and what it stands for, in one read: key, team, team member, user, organization (the team's
-        where the key has a team that is of one, else the key's own) and organization member, those that live, the key
-        first.
+        where the key has a team that is of one, else the key's own), organization member and the budgets to which
+        these refer, those that live, in this order; budgets among themselves in none.
 
         A hash that was retired by a regeneration and has not expired yet leads to the key that took its place; the
         retired key is then returned last. () when neither is there.

@@ -65,15 +65,17 @@ class MemoryControlStore:
                 return ()
         team = self._living.get(ObjectRef(Kind.TEAM, key.team_id))
         organization_id = (team.organization_id if team else "") or key.organization_id
-        related = (
+        related = [
+            key,
             team,
             self._living.get(ObjectRef(Kind.TEAM_MEMBER, member_id(key.team_id, key.user_id))),
             self._living.get(ObjectRef(Kind.USER, key.user_id)),
             self._living.get(ObjectRef(Kind.ORGANIZATION, organization_id)),
             self._living.get(ObjectRef(Kind.ORGANIZATION_MEMBER, member_id(organization_id, key.user_id))),
-            retired,
-        )
-        return (key, *(found for found in related if found is not None))
+        ]
+        budget_ids = dict.fromkeys(found.budget_id for found in related if found is not None)
+        related += [self._living.get(ObjectRef(Kind.BUDGET, budget_id)) for budget_id in budget_ids]
+        return tuple(found for found in (*related, retired) if found is not None)
 
     async def list_objects(
         self,

@@ -376,8 +376,8 @@ async def test_the_index_of_dependencies_holds_nothing_of_forgotten_keys():
         await bench.authenticator.authenticate(token)
     index = bench.authenticator._dependents
     assert len(bench.authenticator._entries) == 10
-    # For each cached key: itself, its user, its membership; and for all of them the team and the organization.
-    assert len(index) == 10 * 3 + 2
+    # For each cached key: itself, its user, two memberships; and for all of them the team and the organization.
+    assert len(index) == 10 * 4 + 2
     assert len(index[TEAM.ref]) == 10
     await bench.put(held(Kind.TEAM, "t", organization_id="o", blocked=True))
     assert index == {}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tallystick.access.keys import KeySpec
+from tallystick.access.limits import member_limits
 from tallystick.access.members import Member
-from tallystick.access.team_rules import member_limits
 from tallystick.access.teams import TEAM_ADMIN, MemberSpec, TeamSpec
 from tallystick.admin.limits import shown_limits, usd
 from tallystick.admin.object_spend import ObjectSpend

@@ -135,5 +135,7 @@ def _key_and_relations(connection: apsw.Connection, key_hash: str, *, now: int) 
         ObjectRef(Kind.ORGANIZATION, organization_id),
         ObjectRef(Kind.ORGANIZATION_MEMBER, member_id(organization_id, key.user_id)),
     )
-    found = (key, team, *(_first(connection, ref) for ref in related), retired)
-    return tuple(held for held in found if held is not None)
+    found = [key, team, *(_first(connection, ref) for ref in related)]
+    budget_ids = dict.fromkeys(held.budget_id for held in found if held is not None and held.budget_id)
+    found += [_first(connection, ObjectRef(Kind.BUDGET, budget_id)) for budget_id in budget_ids]
+    return tuple(held for held in (*found, retired) if held is not None)

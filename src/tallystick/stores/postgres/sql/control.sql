@@ -17,7 +17,7 @@ WHERE is_living
 
 -- name: find_key_and_relations
 -- Return the key with hash $1, or the one that took its place when the hash was retired and has not expired by $2; then
--- what it stands for, and the retired key.
+-- what it stands for, the budgets to which these refer, and the retired key.
 WITH held AS MATERIALIZED (
     SELECT object_no, user_id, team_id, organization_id FROM control_objects
     WHERE kind = 'key' AND object_id = $1 AND is_living
@@ -61,14 +61,31 @@ found AS (
     SELECT 6, object_no FROM control_objects
     WHERE kind = 'organization_member' AND is_living AND organization_id <> ''
         AND user_id = (SELECT user_id FROM own) AND organization_id = (SELECT organization_id FROM own)
-    UNION ALL
-    SELECT 7, object_no FROM retired WHERE EXISTS (SELECT FROM key)
+),
+related AS MATERIALIZED (
+    SELECT
+        place, revision, created_at, updated_at, expires_at, deleted_at, blocked, kind, object_id, name,
+        organization_id, team_id, user_id, budget_id, created_by, updated_by, deleted_by, spec
+    FROM found
+    JOIN control_objects USING (object_no)
 )
 SELECT
-    revision, created_at, updated_at, expires_at, deleted_at, blocked, kind, object_id, name, organization_id, team_id,
-    user_id, budget_id, created_by, updated_by, deleted_by, spec
-FROM found
-JOIN control_objects USING (object_no)
+    place, revision, created_at, updated_at, expires_at, deleted_at, blocked, kind, object_id, name, organization_id,
+    team_id, user_id, budget_id, created_by, updated_by, deleted_by, spec
+FROM related
+UNION ALL
+SELECT
+    7, revision, created_at, updated_at, expires_at, deleted_at, blocked, kind, object_id, name, organization_id,
+    team_id, user_id, budget_id, created_by, updated_by, deleted_by, spec
+FROM control_objects
+WHERE kind = 'budget' AND is_living
+    AND object_id = ANY(ARRAY(SELECT budget_id FROM related WHERE budget_id <> ''))
+UNION ALL
+SELECT
+    8, revision, created_at, updated_at, expires_at, deleted_at, blocked, kind, object_id, name, organization_id,
+    team_id, user_id, budget_id, created_by, updated_by, deleted_by, spec
+FROM control_objects
+WHERE object_no = (SELECT object_no FROM retired WHERE EXISTS (SELECT FROM key))
 ORDER BY place
 
 -- name: load_objects
