@@ -116,9 +116,8 @@ class Office:
             status="success",
             started_at=now,
             ended_at=now,
-            key_hash="hash",
             cost_nano_usd=nano_usd,
-            **attribution,
+            **{"key_hash": "hash", **attribution},
         )
         self._batches += 1
         await self.ledger.commit(batch_of("producer", self._batches, [event]))
