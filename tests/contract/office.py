@@ -36,7 +36,7 @@ def plain_key(name):
 class Office:
     """Requests with the master key, unless `key` names whose."""
 
-    def __init__(self):
+    def __init__(self, **settings):
         self.clock = FakeClock()
         self.ledger = MemoryStore()
         self.budgets = LedgerBudgets(self.ledger, clock=self.clock)
@@ -58,6 +58,7 @@ class Office:
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",
+            **settings,
         )
         self.client = ASGIClient(create_admin_app(self.services), key=MASTER)
         self._batches = 0

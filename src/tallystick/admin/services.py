@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.budget_store import BudgetStore
+from tallystick.access.scopes import Budget
 from tallystick.access.windows import MIDNIGHT_UTC, WindowRule
 from tallystick.admin.present import Present
 from tallystick.control.snapshot_keeper import SnapshotKeeper
@@ -38,6 +39,8 @@ class AdminServices:
     """When the windows of budgets begin."""
     user_budget_holds_in_teams: bool = False
     """Whether a user's budget counts the calls of its keys in teams, too."""
+    provider_budgets: Mapping[str, Budget] = field(default_factory=dict)
+    """By provider."""
 
     def present(self) -> Present:
         """Return this moment, with the budget windows that it lies in."""

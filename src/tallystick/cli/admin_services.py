@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tallystick.access.scopes import Budget, Scope
 from tallystick.admin.services import AdminServices
 from tallystick.bootstrap import Services
+from tallystick.pricing.money import nano_usd_from_usd
 from tallystick.runtime.ids import new_event_id
 
 
@@ -24,5 +26,13 @@ def admin_services_of(services: Services) -> AdminServices:
         key_header=header_name.lower().encode() if header_name else None,
         body_bytes_max=settings.server.body_bytes_max,
         windows=services.windows,
+        provider_budgets={
+            name: Budget(
+                scope=Scope("provider", name),
+                limit_nano_usd=nano_usd_from_usd(each.budget_limit),
+                duration=each.time_period,
+            )
+            for name, each in settings.budgets.provider_budgets.items()
+        },
         user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
     )

@@ -13,6 +13,7 @@ from tallystick.access.principal import MASTER_KEY_HASH
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller
 from tallystick.admin.fields import QueryText
+from tallystick.admin.keys.budgets import KeyBudgets
 from tallystick.admin.keys.listing import KeyListing, KeyQuery
 from tallystick.admin.keys.requests import NameKeys
 from tallystick.admin.keys.standings import Standings
@@ -43,6 +44,7 @@ class KeyReading:
         self._present = services.present
         self._spend = Spend(services)
         self._ledger = services.ledger_reader
+        self._budgets = KeyBudgets(services)
         self._standings = Standings(services.control)
         self._listing = KeyListing(services.control, self._standings)
 
@@ -54,7 +56,10 @@ class KeyReading:
         router.post("/key/health")(self.health)
 
     async def info(self, request: Request, caller: AnyCaller, key: QueryText = None) -> Response:
-        """Show a key, given itself or its hash; without `key`, the caller's own."""
+        """Show a key, given itself or its hash; without `key`, the caller's own.
+
+        `budgets` tells what is left of each budget that bounds it, of those that the caller may see.
+        """
         key_hash = caller.principal.key_hash if key is None else self._authenticator.hash_of(key)
         headers = unknown_parameters(request, ("key",))
         if key_hash == MASTER_KEY_HASH and caller.may_see_all:
@@ -68,6 +73,7 @@ class KeyReading:
         if not await self._standings.may_see(caller, row):
             raise PermissionDenied("You are not allowed to see this key's info.", param="key")
         (info,) = await self._views((row,), as_listed=False)
+        info["budgets"] = await self._budgets.of(caller, row.object_id, present=self._present())
         return json_answer({"key": key or key_hash, "info": info}, headers=headers)
 
     async def several_infos(self, caller: AnyCaller, body: NameKeys | None = None) -> Response:
