@@ -232,3 +232,45 @@ async def test_what_was_carried_into_a_window_is_spent_there(office):
     office.budgets.lease(window, limit=10 * USD, carried=3 * USD)
     await office.spend(USD, key_hash=token)
     assert (await key_info(office, token))["spend"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("new", "update", "method", "show", "name"),
+    [
+        ("/customer/new", "/customer/update", "POST", "/customer/info", "user_id"),
+        ("/organization/new", "/organization/update", "PATCH", "/organization/info", "organization_id"),
+        ("/tag/new", "/tag/update", "POST", "/tag/info", "name"),
+        ("/team/new", "/team/update", "POST", "/team/info", "team_id"),
+    ],
+)
+async def test_what_others_have_spent_is_set_too(office, new, update, method, show, name):
+    async def spend():
+        if show == "/tag/info":
+            return (await office.good("POST", show, {"names": ["x"]}))["x"]["spend"]
+        parameter = "end_user_id" if name == "user_id" else name
+        answer = await office.good("GET", show, **{parameter: "x"})
+        return answer.get("team_info", answer)["spend"]
+
+    of = {"user_id": "end_user_id", "name": "tags"}.get(name, name)
+    whose = {of: ("x",) if of == "tags" else "x"}
+    more = {"organization_alias": "X"} if name == "organization_id" else {}
+    begins = {} if name == "team_id" else {"spend": 2}
+    await office.good("POST", new, {name: "x", "max_budget": 9, "budget_duration": "1d", **more, **begins})
+    assert await spend() == (2.0 if begins else 0.0)
+    await office.spend(4 * USD, **whose)
+    await office.good(method, update, {name: "x", "spend": 1.5})
+    await office.spend(USD, **whose)
+    assert await spend() == 2.5
+    await office.good(method, update, {name: "x", "max_budget": 8})
+    assert await spend() == 2.5
+    office.clock.advance(DAY)
+    assert await spend() == 0.0
+
+
+async def test_only_proxy_admins_say_what_a_team_has_spent(office):
+    key = await office.make_person("ann")
+    await office.good(
+        "POST", "/team/new", {"team_id": "t", "members_with_roles": [{"role": "admin", "user_id": "ann"}]}
+    )
+    error = await office.refused(403, "POST", "/team/update", {"team_id": "t", "spend": 0}, key=key)
+    assert error["param"] == "spend"

@@ -11,14 +11,14 @@ from pydantic import Field
 from tallystick.access.budgets import AskedBudget, BudgetSpec, budget_limits
 from tallystick.access.limits import Limits
 from tallystick.admin.fields import Text
-from tallystick.admin.limits import LimitFields, shown_limits
+from tallystick.admin.limits import LimitFields, SpendField, shown_limits
 from tallystick.admin.object_spend import ObjectSpend
 from tallystick.admin.present import Present, text_of
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
 from tallystick.control.store import ControlStore
 
 
-class HeldBudgetFields(LimitFields):
+class HeldBudgetFields(LimitFields, SpendField):
     """Either the id of a budget to share, or limits, which become a budget of the object's own."""
 
     budget_id: Text | None = Field(default=None, description="A budget made with /budget/new. Null refers to none.")

@@ -46,6 +46,12 @@ class WindowLimitBody(RequestBody):
     max_budget: USD
 
 
+class SpendField(RequestBody):
+    """What an admin says was spent."""
+
+    spend: USD | None = Field(default=None, description="USD that it shall have spent. Only for proxy admins.")
+
+
 class LimitFields(RequestBody):
     """The limits that keys, teams, users, members, organizations, customers, tags and budgets share."""
 

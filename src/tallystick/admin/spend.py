@@ -6,7 +6,7 @@ that their limits come from, of the sums of their whole lives, and of their wind
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -53,8 +53,11 @@ class Spend:
 
     async def of(self, objects: Sequence[ControlObject], *, present: Present | None = None) -> list[ObjectSpend]:
         """Return what each has spent, in the same order."""
-        present = present or self._services.present()
-        limits = await self._limits_of(objects)
+        return await self._of(objects, await self._limits_of(objects), present or self._services.present())
+
+    async def _of(
+        self, objects: Sequence[ControlObject], limits: Sequence[Limits], present: Present
+    ) -> list[ObjectSpend]:
         totals = await self._ledger.spend_of(tuple({entity for each in objects for entity in _entities_of(each)}))
         asked = [self._windows_of(held, limit, present) for held, limit in zip(objects, limits, strict=True)]
         sums = await self._sums({window: ids for each in asked for window, ids in each.values()})
@@ -76,14 +79,18 @@ class Spend:
         (spent,) = await self.of((held,))
         return spent
 
-    async def with_spend(self, held: ControlObject, target_usd: float) -> ControlObject:
+    async def with_spend(
+        self, held: ControlObject, target_usd: float, *, limits: Limits | None = None
+    ) -> ControlObject:
         """Return the object with corrections that make its spend what an admin says. Calls that run go on to count.
 
-        In windows besides the one of its limit (`budget_limits`), more than they hold is not added.
+        In windows besides the one of its limit (`budget_limits`), more than they hold is not added. `limits` are those
+        that the object is about to get.
         """
         present, target = self._services.present(), nano_usd(target_usd)
-        (limits,) = await self._limits_of((held,))
-        (spent,) = await self.of((held,), present=present)
+        if limits is None:
+            (limits,) = await self._limits_of((held,))
+        (spent,) = await self._of((held,), [limits], present)
         adjustment = target - spent.ledger_nano_usd
         corrections = []
         for duration, each in spent.windows.items():
@@ -95,6 +102,25 @@ class Spend:
             counted = (await self._sums({enforced: ()}))[enforced]
             corrections.append(correction_of(enforced, target - counted - adjustment))
         return _corrected(held, adjustment, corrections, present)
+
+    async def patch(
+        self,
+        held: ControlObject,
+        patch: Callable[[ControlObject], ControlObject],
+        target_usd: float | None,
+        *,
+        limits: Limits | None = None,
+    ) -> Callable[[ControlObject], ControlObject]:
+        """Return a patch that also corrects the spend, as `with_spend` does for what it makes of `held`."""
+        if target_usd is None:
+            return patch
+        corrected = spend_fields(await self.with_spend(patch(held), target_usd, limits=limits))
+
+        def patched(before: ControlObject) -> ControlObject:
+            after = patch(before)
+            return msgspec.structs.replace(after, spec={**after.spec, **corrected})
+
+        return patched
 
     async def reset(self, held: ControlObject, reset_to: float, *, who: str) -> ControlObject:
         """Do the same for less than is spent. Raises BadRequest for more."""
@@ -149,6 +175,15 @@ class Spend:
     async def _sums(self, windows: Mapping[Window, tuple[str, ...]]) -> dict[Window, int]:
         found = await self._budgets.sums(tuple(windows.items())) if windows else ()
         return {each.window: each.spent_nano_usd + each.carried_nano_usd for each in found}
+
+
+def spend_fields(held: ControlObject) -> dict[str, Any]:  # Any: JSON.
+    """Return those fields of an object's spec that correct its spend."""
+    spec = held.spec
+    return {
+        "spend_adjustment_nano_usd": spec.get("spend_adjustment_nano_usd", 0),
+        "spend_corrections": spec.get("spend_corrections", []),
+    }
 
 
 def begun_spend(held: ControlObject) -> ObjectSpend:
