@@ -9,6 +9,7 @@ from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
+from tallystick.access.call_limits import CallLimits
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.stores import Store
@@ -92,12 +93,21 @@ class Services:
             user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
+        self.call_limits = CallLimits(
+            store.control,
+            settings=settings.budgets,
+            live=lambda: self.snapshot().settings,
+            clock=clock,
+            metrics=metrics,
+            cache_max=settings.server.key_cache_max,
+        )
         # In this order: a blocked key does not wait until a snapshot is built.
         self.feed = ChangeFeed(
             store.control,
             (
                 self.authenticator,
                 self.blocked_customers,
+                self.call_limits,
                 self.snapshots,
                 LeftOutGauge(self.snapshot, metrics=metrics),
             ),
