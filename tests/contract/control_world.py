@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from asgi_client import Answer, ASGIClient
-from budget_kit import LedgerBudgets
 from models_kit import SEALER, FixedPrices, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key
@@ -18,7 +17,7 @@ from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import AuditFilter, Author
 from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 MASTER = "sk-the-master-key-of-this-test"
@@ -49,7 +48,7 @@ class ControlWorld:
             writer=self.writer,
             snapshots=self.snapshots,
             ledger_reader=ledger,
-            budgets=LedgerBudgets(ledger, clock=self.clock),
+            budgets=MemoryBudgetStore(store=ledger, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",

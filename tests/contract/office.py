@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from asgi_client import ASGIClient
-from budget_kit import LedgerBudgets
 from models_kit import SEALER, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
@@ -21,7 +20,7 @@ from tallystick.ledger.batch import batch_of
 from tallystick.ledger.event import SpendEvent
 from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 MASTER = "sk-the-master-key-of-this-test"
@@ -39,7 +38,7 @@ class Office:
     def __init__(self, **settings):
         self.clock = FakeClock()
         self.ledger = MemoryStore()
-        self.budgets = LedgerBudgets(self.ledger, clock=self.clock)
+        self.budgets = MemoryBudgetStore(store=self.ledger, clock=self.clock)
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(

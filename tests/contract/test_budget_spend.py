@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from budget_kit import lease
 from contract.office import Office
 from tallystick.access.customers import CustomerSpec
 from tallystick.access.keys import KeySpec
@@ -111,10 +112,10 @@ async def test_teams_and_members_show_their_windows_and_members_their_whole_life
 async def test_lists_take_as_many_reads_for_many_as_for_one(office):
     for number in range(5):
         await make_key(office, key_alias=f"k{number}", max_budget=1, budget_duration="1d")
-    office.budgets.reads, office.ledger.calls[:] = 0, []
+    office.budgets.calls[:], office.ledger.calls[:] = [], []
     listed = await office.client.request("GET", "/key/list", query={"return_full_object": "true", "size": 100})
     assert len(listed.json()["keys"]) == 5
-    assert (office.budgets.reads, office.ledger.calls.count("spend_of")) == (1, 1)
+    assert (office.budgets.calls, office.ledger.calls.count("spend_of")) == (["sums"], 1)
 
 
 async def test_reset_spend_corrects_every_window_and_the_whole_life(office):
@@ -228,8 +229,12 @@ async def test_a_member_is_reset_in_the_window_that_runs(office):
 
 async def test_what_was_carried_into_a_window_is_spent_there(office):
     token = await make_key(office, max_budget=10, budget_duration="1d")
-    window = office.services.windows.window_of(Scope("key", token), "1d", office.clock.now())
-    office.budgets.lease(window, limit=10 * USD, carried=3 * USD)
+    await office.spend(13 * USD, key_hash=token)
+    windows, scope = office.services.windows, Scope("key", token)
+    before = windows.window_of(scope, "1d", office.clock.now())
+    office.clock.advance(DAY)
+    window = windows.window_of(scope, "1d", office.clock.now())
+    await lease(office.budgets, window, limit=10 * USD, previous=before)
     await office.spend(USD, key_hash=token)
     assert (await key_info(office, token))["spend"] == 4.0
 

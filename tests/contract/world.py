@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from asgi_client import Answer, ASGIClient
-from budget_kit import LedgerBudgets
 from models_kit import SEALER, builder_of, settings_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import KeySpec, hash_key, mask_key
@@ -25,7 +24,7 @@ from tallystick.ledger.batch import batch_of
 from tallystick.ledger.event import SpendEvent
 from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 MASTER = "sk-the-master-key-of-this-world"
@@ -46,7 +45,7 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.ledger = MemoryStore()
-        self.budgets = LedgerBudgets(self.ledger, clock=self.clock)
+        self.budgets = MemoryBudgetStore(store=self.ledger, clock=self.clock)
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(

@@ -18,10 +18,9 @@ from tallystick.access.scope_names import ScopeDirectory
 from tallystick.access.scopes import LIFETIME_END, LIFETIME_START, Budget, Correction, Scope, Window
 from tallystick.control.objects import Kind
 from tallystick.control.store import Author, Change
-from tallystick.errors import StoreUnavailable
 from tallystick.providers.transport import Transport
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryControlStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryControlStore, MemoryStore
 
 USD = 10**9
 HASH = "a1" * 32
@@ -33,23 +32,6 @@ BUDGET = Budget(scope=KEY, limit_nano_usd=10 * USD, duration="1d")
 def day(number, scope=KEY):
     start = DAY + timedelta(days=number)
     return Window(scope, start, start + timedelta(days=1))
-
-
-class Claims:
-    """Of `BudgetStore`, what alerts need."""
-
-    def __init__(self):
-        self.levels = {}
-        self.is_away = False
-
-    async def claim_alert(self, window, *, level):
-        await asyncio.sleep(0)
-        if self.is_away:
-            raise StoreUnavailable("away")
-        if self.levels.get(window, 0) >= level:
-            return False
-        self.levels[window] = level
-        return True
 
 
 class Receiver:
@@ -94,7 +76,7 @@ class Yard:
         self.stack = stack
         self.receiver = receiver
         self.clock = FakeClock(DAY + timedelta(hours=1))
-        self.claims = Claims()
+        self.claims = MemoryBudgetStore(store=MemoryStore(), clock=self.clock)
         self.control = MemoryControlStore(clock=self.clock)
         self.metrics = Metrics()
 
@@ -225,11 +207,11 @@ async def test_one_receiver_that_fails_does_not_keep_alerts_from_another(yard):
 
 async def test_what_is_noted_waits_for_the_store(yard):
     alerts = await yard.instance()
-    yard.claims.is_away = True
+    yard.claims.away = True
     alerts.note(day(0), BUDGET, 8 * USD)
     await yard.pass_time(5)
     assert not yard.receiver.tries
-    yard.claims.is_away = False
+    yard.claims.away = False
     await yard.until(lambda: yard.receiver.taken)
 
 
@@ -304,7 +286,7 @@ async def test_nobody_is_told_who_does_not_want_it(yard):
     silent.note(day(0), BUDGET, 10 * USD)
     loud.note(day(0), Budget(scope=KEY, limit_nano_usd=USD, alerts=False), 10 * USD)
     await yard.pass_time(3)
-    assert not yard.claims.levels
+    assert not yard.claims.calls
     assert silent.health().healthy
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from asgi_client import ASGIClient
-from budget_kit import LedgerBudgets
 from models_kit import keeper_of
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.keys import hash_key
@@ -17,7 +16,7 @@ from tallystick.control.key_ring import KeyRing
 from tallystick.control.sealer import Sealer
 from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 SEALER = Sealer(KeyRing([SecretKey(key_id="test", key=bytes(32))]))
@@ -46,7 +45,7 @@ class House:
             writer=ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up),
             snapshots=self.snapshots,
             ledger_reader=self.store,
-            budgets=LedgerBudgets(self.store, clock=self.clock),
+            budgets=MemoryBudgetStore(store=self.store, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",
