@@ -279,3 +279,16 @@ async def test_only_proxy_admins_say_what_a_team_has_spent(office):
     )
     error = await office.refused(403, "POST", "/team/update", {"team_id": "t", "spend": 0}, key=key)
     assert error["param"] == "spend"
+
+
+async def test_customers_without_a_budget_follow_the_one_of_all():
+    office = Office(customer_budget_id="free")
+    await office.good("POST", "/budget/new", {"budget_id": "free", "max_budget": 1, "budget_duration": "1d"})
+    await office.good("POST", "/customer/new", {"user_id": "own", "max_budget": 5})
+    for _ in range(2):
+        await office.spend(USD // 4, end_user_id="seen")
+        await office.spend(USD, end_user_id="own")
+        office.clock.advance(DAY)
+    await office.spend(USD // 8, end_user_id="seen")
+    assert (await office.good("GET", "/customer/info", end_user_id="seen"))["spend"] == 0.125
+    assert (await office.good("GET", "/customer/info", end_user_id="own"))["spend"] == 2.0

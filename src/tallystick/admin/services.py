@@ -39,6 +39,8 @@ class AdminServices:
     """When the windows of budgets begin."""
     user_budget_holds_in_teams: bool = False
     """Whether a user's budget counts the calls of its keys in teams, too."""
+    customer_budget_id: str = ""
+    """The budget of each customer who has none of its own."""
     provider_budgets: Mapping[str, Budget] = field(default_factory=dict)
     """By provider."""
 

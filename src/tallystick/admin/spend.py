@@ -159,10 +159,13 @@ class Spend:
 
     async def _limits_of(self, objects: Sequence[ControlObject]) -> list[Limits]:
         """Return the limits that hold for each: its own, its budget row's, its team's for members."""
-        refs = {ObjectRef(Kind.BUDGET, each.budget_id) for each in objects if each.budget_id}
+        refs = {ObjectRef(Kind.BUDGET, budget_id) for each in objects if (budget_id := self._budget_id_of(each))}
         refs |= {ObjectRef(Kind.TEAM, each.team_id) for each in objects if each.kind == Kind.TEAM_MEMBER}
         rows = {each.ref: each for each in await self._control.find_many(tuple(refs))} if refs else {}
-        return [_limits_of(each, rows) for each in objects]
+        return [_limits_of(each, self._budget_id_of(each), rows) for each in objects]
+
+    def _budget_id_of(self, held: ControlObject) -> str:
+        return held.budget_id or (self._services.customer_budget_id if held.kind == Kind.CUSTOMER else "")
 
     def _windows_of(
         self, held: ControlObject, limits: Limits, present: Present
@@ -198,10 +201,10 @@ def _window_spend(window: Window, counted: int, corrections: Sequence[Correction
     return WindowSpend(window=window, counted_nano_usd=counted, shown_nano_usd=counted + corrected)
 
 
-def _limits_of(held: ControlObject, rows: Mapping[ObjectRef, ControlObject]) -> Limits:
+def _limits_of(held: ControlObject, budget_id: str, rows: Mapping[ObjectRef, ControlObject]) -> Limits:
     own: Limits = getattr(spec_as(_SPECS[held.kind], held.spec), "limits", Limits())
-    if held.budget_id:
-        own = with_shared(own, budget_limits(rows.get(ObjectRef(Kind.BUDGET, held.budget_id))))
+    if budget_id:
+        own = with_shared(own, budget_limits(rows.get(ObjectRef(Kind.BUDGET, budget_id))))
     team = rows.get(ObjectRef(Kind.TEAM, held.team_id)) if held.kind == Kind.TEAM_MEMBER else None
     return own if team is None else member_limits(own, spec_as(TeamSpec, team.spec).member_limits)
 
