@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field
 
 from tallystick.access.durations import parse_duration
 from tallystick.access.limits import Limits, WindowLimit
-from tallystick.access.windows import window_at
 from tallystick.admin.fields import JSONObject, RequestBody, Text
 from tallystick.admin.moments import parse_moment
+from tallystick.admin.present import Present
 from tallystick.errors import BadRequest
 from tallystick.pricing.money import round_usd_to_nano
 from tallystick.pricing.price import NANO_USD_PER_USD
@@ -86,7 +86,7 @@ def usd(amount: int | None) -> float | None:
     return None if amount is None else amount / NANO_USD_PER_USD
 
 
-def shown_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_limits(limits: Limits, *, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return the limits under LiteLLM's names. What is not limited is null."""
     return {
         "max_budget": usd(limits.max_budget_nano_usd),
@@ -114,9 +114,9 @@ def shown_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JS
     }
 
 
-def reset_at(budget_duration: str, *, now: datetime) -> str | None:
+def reset_at(budget_duration: str, *, now: Present) -> str | None:
     """Return when the window that runs now ends; null for a budget that never resets."""
-    return text_of(window_at(budget_duration, now).end) if budget_duration else None
+    return text_of(now.windows.window_at(budget_duration, now.moment).ends_at) if budget_duration else None
 
 
 def text_of(moment: datetime | None) -> str | None:

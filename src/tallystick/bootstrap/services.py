@@ -9,6 +9,7 @@ from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
+from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
@@ -77,6 +78,7 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
+        self.windows = WindowRule(zone=settings.budgets.zone, day_starts=settings.budgets.reset_time)
         self.ledger = _ledger_service(settings, store=store, clock=clock, metrics=metrics)
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
@@ -87,6 +89,7 @@ class Services:
             clock=clock,
             metrics=metrics,
             cache_max=settings.server.key_cache_max,
+            user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
         # In this order: a blocked key does not wait until a snapshot is built.
