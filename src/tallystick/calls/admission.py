@@ -6,9 +6,9 @@ the journal; `Admitted` ends them exactly once, however the call ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from tallystick.access.call_limits import CallLimits
 from tallystick.access.leasing.admission import NO_HOLD, Admission, Estimate, Hold
@@ -19,6 +19,7 @@ from tallystick.calls.attribution import Attribution
 from tallystick.calls.call import CallContext
 from tallystick.calls.estimate import CallEstimator
 from tallystick.control.deployment import Deployment
+from tallystick.control.live_settings import LiveSettings
 from tallystick.errors import BadRequest, BudgetExceeded
 from tallystick.ledger.budget_scopes import scopes_of
 from tallystick.ledger.event import SpendEvent
@@ -108,12 +109,14 @@ class CallAdmission:
         limits: CallLimits,
         budgets: Admission,
         estimator: CallEstimator,
-        unknown_price: Literal["allow", "deny"],
+        live: Callable[[], LiveSettings],
+        has_provider_budgets: bool,
     ) -> None:
         self.budgets = budgets
         self.estimator = estimator
         self._limits = limits
-        self._unknown_price = unknown_price
+        self._live = live
+        self._has_provider_budgets = has_provider_budgets
 
     async def admit(
         self,
@@ -129,11 +132,11 @@ class CallAdmission:
         estimate = self.estimator.estimate(context.request, deployments, input_tokens)
         bounds = self.budgets.bounds_of(scoped, model_group=deployments[0].model_group, moment=context.started_at)
         if estimate is None:
-            self._check_unknown_price(context, bounds)
+            self._check_unknown_price(context)
         if estimate is None or not estimate.full_nano_usd:
             return Admitted(self, request=context.request, deployments=deployments, bounds=bounds)
         caller = context.principal.key_alias or context.principal.key_hash
-        if self._limits.has_provider_budgets:
+        if self._has_provider_budgets:
             return await self._admit_by_provider(context, deployments, bounds, estimate, caller=caller)
         hold = NO_HOLD
         if bounds:
@@ -207,8 +210,8 @@ class CallAdmission:
         assert denial is not None
         raise denial
 
-    def _check_unknown_price(self, context: CallContext, bounds: Sequence[Bound]) -> None:
-        if (bounds and self._unknown_price == "deny") or self._limits.blocks_unpriced_models:
+    def _check_unknown_price(self, context: CallContext) -> None:
+        if self._live().denies_unknown_prices:
             raise BadRequest(
                 f"The price of the model '{context.request.model[:256]}' is unknown, and calls without a price are "
                 "refused here: an admin can give it one (input_cost_per_token, output_cost_per_token).",

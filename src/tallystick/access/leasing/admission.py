@@ -303,5 +303,5 @@ class Admission:
             account=account,
             limit=NO_LIMIT if limit is None else limit - budget.correction_of(window),
             budget=budget,
-            previous=self._windows.previous_of(window, budget.duration) if budget.rolls_over else None,
+            previous=self._windows.previous(window, budget.duration) if budget.rolls_over else None,
         )

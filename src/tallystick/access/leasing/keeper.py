@@ -75,7 +75,7 @@ class _Sent(NamedTuple):
 
 
 class LeaseKeeper:
-    """Owns the accounts. `start` takes the numbers of the journal; calls are admitted from then on."""
+    """Owns the accounts. A service: from `start` on, when the journal is open, calls can be admitted."""
 
     name = "leases"
 
@@ -83,6 +83,7 @@ class LeaseKeeper:
         self,
         *,
         store: BudgetStore,
+        numbers: Callable[[], EventNumbers],
         limits: LeaseLimits,
         on_state: Callable[[Account], None],
         clock: Clock,
@@ -94,6 +95,7 @@ class LeaseKeeper:
         self._on_state = on_state
         self._clock = clock
         self._metrics = metrics
+        self._numbers_of = numbers
         self._numbers: EventNumbers | None = None
         self._replayed_seq = 0
         self._is_ready = False
@@ -109,10 +111,10 @@ class LeaseKeeper:
             SupervisedLoop("lease_refills", self._refill_for_ever, clock=clock, metrics=metrics),
         )
 
-    async def start_with(self, numbers: EventNumbers) -> None:
-        """Begin to keep leases that pay for the events of this producer."""
-        self._numbers = numbers
-        self._replayed_seq = numbers.last_seq
+    async def start(self) -> None:
+        """Begin to keep leases that pay for the events of the journal that is open now."""
+        self._numbers = self._numbers_of()
+        self._replayed_seq = self._numbers.last_seq
         for loop in self._loops:
             await loop.start()
 

@@ -112,6 +112,7 @@ class World:
         metrics = Metrics()
         keeper = LeaseKeeper(
             store=store,
+            numbers=lambda: numbers,
             limits=LeaseLimits(lease_seconds=LEASE_SECONDS, idle_seconds=IDLE_SECONDS, share=4),
             on_state=lambda account: None,
             clock=self.clock,
