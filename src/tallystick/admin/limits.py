@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from tallystick.access.durations import parse_duration
 from tallystick.access.limits import Limits, WindowLimit
+from tallystick.access.model_budgets import read_model_budgets
 from tallystick.admin.fields import JSONObject, RequestBody, Text
 from tallystick.admin.moments import parse_moment
 from tallystick.admin.present import Present
@@ -35,6 +36,13 @@ def _duration(text: str) -> str:
     return text
 
 
+def _model_budgets(given: dict[str, Any]) -> dict[str, Any]:  # Any: JSON.
+    for place, reason in read_model_budgets(given)[1].items():
+        raise ValueError(f"{place}: {reason}")
+    return given
+
+
+ModelBudgets = Annotated[JSONObject, AfterValidator(_model_budgets)]
 DurationText = Annotated[Text, AfterValidator(_duration)]
 
 
@@ -56,7 +64,11 @@ class LimitFields(RequestBody):
     budget_limits: Annotated[list[WindowLimitBody], Field(max_length=20)] | None = Field(
         default=None, description="Further budgets, each over its own window."
     )
-    model_max_budget: JSONObject | None = Field(default=None, description="Budgets by model.")
+    model_max_budget: ModelBudgets | None = Field(
+        default=None,
+        description="Budgets by model.",
+        examples=[{"gpt-4o": {"budget_limit": 1.0, "time_period": "1d"}}],
+    )
     tpm_limit: Count | None = Field(default=None, description="Tokens a minute.")
     rpm_limit: Count | None = Field(default=None, description="Requests a minute.")
     tpd_limit: Count | None = Field(default=None, description="Tokens a day.")
