@@ -10,6 +10,7 @@ from typing import Final
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.call_limits import CallLimits
+from tallystick.access.leasing.account import Account
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.budgets import call_admission, lease_keeper
 from tallystick.bootstrap.health import LeftOutGauge, health_details
@@ -88,7 +89,7 @@ class Services:
             settings.budgets,
             store=store,
             ledger=self.ledger,
-            on_state=lambda account: None,
+            on_state=self._note_budget,
             clock=clock,
             metrics=metrics,
         )
@@ -187,6 +188,9 @@ class Services:
                 await self.clock.sleep(left)
             else:
                 await self.snapshots.renew_prices()
+
+    def _note_budget(self, account: Account) -> None:
+        """Look at what a budget window has come to."""
 
     async def _release_leases(self, producer_id: str) -> None:
         await self.leases.release(producer_id)
