@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.call_limits import CallLimits
+from tallystick.access.leasing.account import Account
 from tallystick.access.windows import WindowRule
+from tallystick.bootstrap.budgets import call_admission, lease_keeper
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
@@ -80,7 +82,17 @@ class Services:
         self.clock = clock
         self.metrics = metrics
         self.windows = WindowRule(zone=settings.budgets.zone, day_starts=settings.budgets.reset_time)
-        self.ledger = _ledger_service(settings, store=store, clock=clock, metrics=metrics)
+        self.ledger = _ledger_service(
+            settings, store=store, on_finished=self._release_leases, clock=clock, metrics=metrics
+        )
+        self.leases = lease_keeper(
+            settings.budgets,
+            store=store,
+            ledger=self.ledger,
+            on_state=self._note_budget,
+            clock=clock,
+            metrics=metrics,
+        )
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
         )
@@ -128,7 +140,7 @@ class Services:
             now_seconds=lambda: int(clock.now().timestamp()),
         )
         prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
-        self._group = ServiceGroup((self.ledger, self.feed, prices))
+        self._group = ServiceGroup((self.ledger, self.leases, self.feed, prices))
         self._settler: Settler | None = None
 
     def snapshot(self) -> Snapshot:
@@ -149,6 +161,15 @@ class Services:
             providers=self._providers,
             attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             blocked_customers=self.blocked_customers,
+            admission=call_admission(
+                self.settings.budgets,
+                keeper=self.leases,
+                limits=self.call_limits,
+                windows=self.windows,
+                snapshot=self.snapshot,
+                clock=self.clock,
+                metrics=self.metrics,
+            ),
             settler=self._settler,
             stream_limits=StreamLimits(
                 on_client_disconnect=self.settings.stream.on_client_disconnect,
@@ -167,6 +188,12 @@ class Services:
                 await self.clock.sleep(left)
             else:
                 await self.snapshots.renew_prices()
+
+    def _note_budget(self, account: Account) -> None:
+        """Look at what a budget window has come to."""
+
+    async def _release_leases(self, producer_id: str) -> None:
+        await self.leases.release(producer_id)
 
     async def stop(self) -> None:
         """Commit what is left, close every connection."""
@@ -204,7 +231,14 @@ class Services:
         return self.metrics.render()
 
 
-def _ledger_service(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> LedgerService:
+def _ledger_service(
+    settings: Settings,
+    *,
+    store: Store,
+    on_finished: Callable[[str], Awaitable[None]],
+    clock: Clock,
+    metrics: Metrics,
+) -> LedgerService:
     return LedgerService(
         directory=settings.journal.directory,
         store=store.ledger,
@@ -221,6 +255,7 @@ def _ledger_service(settings: Settings, *, store: Store, clock: Clock, metrics: 
             retry_seconds_max=settings.committer.retry_seconds_max,
         ),
         drain_seconds=settings.server.drain_seconds,
+        on_finished=on_finished,
         clock=clock,
         metrics=metrics,
     )

@@ -61,7 +61,7 @@ class Metrics:
         self._declare_journal()
         self._declare_commits()
         self._declare_access()
-        self._declare_alerts()
+        self._declare_budgets()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -137,7 +137,19 @@ class Metrics:
             "control_objects_left_out", "Control objects that can't be used.", "livemax"
         )
 
-    def _declare_alerts(self) -> None:
+    def _declare_budgets(self) -> None:
+        self.budget_leased_nano_usd = self._gauge("budget_leased_nano_usd", "Leased and not committed.", "livesum")
+        self.budget_held_nano_usd = self._gauge("budget_held_nano_usd", "Held by running calls.", "livesum")
+        self.budget_accounts = self._gauge("budget_accounts", "Budget windows in use.", "livesum")
+        self.budget_leases = self._family("budget_leases_total", "Statements that lease.", ("outcome",))
+        self.budget_leases_lapsed = self._counter("budget_leases_lapsed_total", "Leases that others were given.")
+        self.budget_denials = self._family("budget_denials_total", "Calls refused by a budget.", ("scope",))
+        self.budget_unchecked_calls = self._counter(
+            "budget_unchecked_calls_total", "Calls admitted although their budgets could not be told."
+        )
+        self.budget_lease_wait_seconds = self._histogram(
+            "budget_lease_wait_seconds", "Time that calls waited for room in a budget.", _STORE_BUCKETS
+        )
         self.budget_alerts = self._family(
             "budget_alerts_total", "Alerts of budgets that fill up, by what became of them.", ("outcome",)
         )
