@@ -13,10 +13,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tallystick.testing.budget_store import MemoryBudgetStore
 
 from tallystick.access.scopes import Scope
 from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing.budget_store import MemoryBudgetStore
 from unit.access.leasing.world import World
 
 _KEYS = st.sampled_from(["k1", "k2"])
