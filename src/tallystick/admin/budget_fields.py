@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from tallystick.access.budgets import AskedBudget, BudgetSpec, budget_limits
 from tallystick.access.limits import Limits
 from tallystick.admin.fields import Text
 from tallystick.admin.limits import LimitFields, shown_limits, text_of
+from tallystick.admin.present import Present
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
 from tallystick.control.store import ControlStore
 
@@ -28,7 +28,7 @@ class HeldBudgetFields(LimitFields):
         return AskedBudget(budget_id=self.budget_id if named else msgspec.UNSET, patch=self.patched_limits)
 
 
-def shown_budget(budget: ControlObject, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_budget(budget: ControlObject, *, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return a budget under LiteLLM's names."""
     spec = spec_as(BudgetSpec, budget.spec)
     return {
@@ -43,7 +43,7 @@ def shown_budget(budget: ControlObject, *, now: datetime) -> dict[str, Any]:  # 
     }
 
 
-def shown_held_budget(budget: ControlObject | None, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_held_budget(budget: ControlObject | None, *, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return the fields that tell of an object's budget: its id, its limits, and its row."""
     return {
         **shown_held_limits(budget_limits(budget), now=now),
@@ -52,7 +52,7 @@ def shown_held_budget(budget: ControlObject | None, *, now: datetime) -> dict[st
     }
 
 
-def shown_held_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_held_limits(limits: Limits, *, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return limits; those by model are null, not empty, where there are none, as in LiteLLM's table of budgets."""
     return {**shown_limits(limits, now=now), "model_max_budget": limits.model_max_budget or None}
 

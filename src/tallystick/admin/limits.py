@@ -11,9 +11,10 @@ from pydantic import AfterValidator, Field
 
 from tallystick.access.durations import parse_duration
 from tallystick.access.limits import Limits, WindowLimit
-from tallystick.access.windows import window_at
+from tallystick.access.model_budgets import read_model_budgets
 from tallystick.admin.fields import JSONObject, RequestBody, Text
 from tallystick.admin.moments import parse_moment
+from tallystick.admin.present import Present
 from tallystick.errors import BadRequest
 from tallystick.pricing.money import round_usd_to_nano
 from tallystick.pricing.price import NANO_USD_PER_USD
@@ -35,6 +36,13 @@ def _duration(text: str) -> str:
     return text
 
 
+def _model_budgets(given: dict[str, Any]) -> dict[str, Any]:  # Any: JSON.
+    for place, reason in read_model_budgets(given)[1].items():
+        raise ValueError(f"{place}: {reason}")
+    return given
+
+
+ModelBudgets = Annotated[JSONObject, AfterValidator(_model_budgets)]
 DurationText = Annotated[Text, AfterValidator(_duration)]
 
 
@@ -56,7 +64,11 @@ class LimitFields(RequestBody):
     budget_limits: Annotated[list[WindowLimitBody], Field(max_length=20)] | None = Field(
         default=None, description="Further budgets, each over its own window."
     )
-    model_max_budget: JSONObject | None = Field(default=None, description="Budgets by model.")
+    model_max_budget: ModelBudgets | None = Field(
+        default=None,
+        description="Budgets by model.",
+        examples=[{"gpt-4o": {"budget_limit": 1.0, "time_period": "1d"}}],
+    )
     tpm_limit: Count | None = Field(default=None, description="Tokens a minute.")
     rpm_limit: Count | None = Field(default=None, description="Requests a minute.")
     tpd_limit: Count | None = Field(default=None, description="Tokens a day.")
@@ -86,7 +98,7 @@ def usd(amount: int | None) -> float | None:
     return None if amount is None else amount / NANO_USD_PER_USD
 
 
-def shown_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_limits(limits: Limits, *, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return the limits under LiteLLM's names. What is not limited is null."""
     return {
         "max_budget": usd(limits.max_budget_nano_usd),
@@ -114,9 +126,9 @@ def shown_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JS
     }
 
 
-def reset_at(budget_duration: str, *, now: datetime) -> str | None:
+def reset_at(budget_duration: str, *, now: Present) -> str | None:
     """Return when the window that runs now ends; null for a budget that never resets."""
-    return text_of(window_at(budget_duration, now).end) if budget_duration else None
+    return text_of(now.windows.window_at(budget_duration, now.moment).ends_at) if budget_duration else None
 
 
 def text_of(moment: datetime | None) -> str | None:

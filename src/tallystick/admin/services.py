@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tallystick.access.authenticator import Authenticator
+from tallystick.access.windows import MIDNIGHT_UTC, WindowRule
+from tallystick.admin.present import Present
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
 from tallystick.control.writer import ObjectWriter
@@ -30,3 +32,9 @@ class AdminServices:
     key_header: bytes | None = None
     """A further request header that may carry the key, in lower case."""
     body_bytes_max: int = 1_048_576
+    windows: WindowRule = MIDNIGHT_UTC
+    """When the windows of budgets begin."""
+
+    def present(self) -> Present:
+        """Return what answers show as now."""
+        return Present(self.clock.now(), self.windows)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
+from tallystick.access.call_limits import CallLimits
+from tallystick.access.windows import WindowRule
+from tallystick.bootstrap.budgets import call_admission, lease_keeper
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
@@ -77,7 +80,18 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
-        self.ledger = _ledger_service(settings, store=store, clock=clock, metrics=metrics)
+        self.windows = WindowRule(zone=settings.budgets.zone, day_starts=settings.budgets.reset_time)
+        self.ledger = _ledger_service(
+            settings, store=store, on_finished=self._release_leases, clock=clock, metrics=metrics
+        )
+        self.leases = lease_keeper(
+            settings.budgets,
+            store=store,
+            ledger=self.ledger,
+            on_state=lambda account: None,
+            clock=clock,
+            metrics=metrics,
+        )
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
         )
@@ -87,14 +101,24 @@ class Services:
             clock=clock,
             metrics=metrics,
             cache_max=settings.server.key_cache_max,
+            user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
+        self.call_limits = CallLimits(
+            store.control,
+            settings=settings.budgets,
+            live=lambda: self.snapshot().settings,
+            clock=clock,
+            metrics=metrics,
+            cache_max=settings.server.key_cache_max,
+        )
         # In this order: a blocked key does not wait until a snapshot is built.
         self.feed = ChangeFeed(
             store.control,
             (
                 self.authenticator,
                 self.blocked_customers,
+                self.call_limits,
                 self.snapshots,
                 LeftOutGauge(self.snapshot, metrics=metrics),
             ),
@@ -115,7 +139,7 @@ class Services:
             now_seconds=lambda: int(clock.now().timestamp()),
         )
         prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
-        self._group = ServiceGroup((self.ledger, self.feed, prices))
+        self._group = ServiceGroup((self.ledger, self.leases, self.feed, prices))
         self._settler: Settler | None = None
 
     def snapshot(self) -> Snapshot:
@@ -136,6 +160,15 @@ class Services:
             providers=self._providers,
             attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             blocked_customers=self.blocked_customers,
+            admission=call_admission(
+                self.settings.budgets,
+                keeper=self.leases,
+                limits=self.call_limits,
+                windows=self.windows,
+                snapshot=self.snapshot,
+                clock=self.clock,
+                metrics=self.metrics,
+            ),
             settler=self._settler,
             stream_limits=StreamLimits(
                 on_client_disconnect=self.settings.stream.on_client_disconnect,
@@ -154,6 +187,9 @@ class Services:
                 await self.clock.sleep(left)
             else:
                 await self.snapshots.renew_prices()
+
+    async def _release_leases(self, producer_id: str) -> None:
+        await self.leases.release(producer_id)
 
     async def stop(self) -> None:
         """Commit what is left, close every connection."""
@@ -191,7 +227,14 @@ class Services:
         return self.metrics.render()
 
 
-def _ledger_service(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> LedgerService:
+def _ledger_service(
+    settings: Settings,
+    *,
+    store: Store,
+    on_finished: Callable[[str], Awaitable[None]],
+    clock: Clock,
+    metrics: Metrics,
+) -> LedgerService:
     return LedgerService(
         directory=settings.journal.directory,
         store=store.ledger,
@@ -208,6 +251,7 @@ def _ledger_service(settings: Settings, *, store: Store, clock: Clock, metrics: 
             retry_seconds_max=settings.committer.retry_seconds_max,
         ),
         drain_seconds=settings.server.drain_seconds,
+        on_finished=on_finished,
         clock=clock,
         metrics=metrics,
     )

@@ -22,4 +22,5 @@ def admin_services_of(services: Services) -> AdminServices:
         new_id=lambda: new_event_id(services.clock.now()),
         key_header=header_name.lower().encode() if header_name else None,
         body_bytes_max=settings.server.body_bytes_max,
+        windows=services.windows,
     )

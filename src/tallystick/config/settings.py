@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
+from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
@@ -22,6 +23,7 @@ from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, 
 
 __all__ = [
     "AttributionSettings",
+    "BudgetSettings",
     "CommitterSettings",
     "ControlSettings",
     "CostSettings",
@@ -32,6 +34,7 @@ __all__ = [
     "Margin",
     "ModelEntry",
     "ModelInfo",
+    "ProviderBudget",
     "RoutingSettings",
     "ServerSettings",
     "Settings",
@@ -134,6 +137,7 @@ class Settings(Frozen):
     stream: StreamSettings = StreamSettings()
     attribution: AttributionSettings = AttributionSettings()
     costs: CostSettings = CostSettings()
+    budgets: BudgetSettings = BudgetSettings()
     control: ControlSettings = ControlSettings()
     log_level: Annotated[
         LogLevel,

@@ -73,7 +73,7 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
         path = f"{section}.{name}"
         elsewhere = next((other for other, names in litellm_keys.BY_SECTION.items() if name in names), None)
         if name in known:
-            yield f"{path}: {NOT_YET}"
+            yield f"{path}: {litellm_keys.WITHOUT_EFFECT.get(path, NOT_YET)}"
         elif elsewhere is not None:
             yield f"{path}: belongs into {elsewhere}, not read here"
         else:

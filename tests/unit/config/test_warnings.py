@@ -37,6 +37,11 @@ def test_an_unsupported_key_is_named(warnings_of, text, warning):
     assert warnings_of(text) == [warning]
 
 
+def test_a_key_that_will_not_be_supported_says_why(warnings_of):
+    (warning,) = warnings_of("general_settings: {disable_budget_reservation: true}")
+    assert warning.startswith("general_settings.disable_budget_reservation: has no effect: budgets hold because")
+
+
 @pytest.mark.parametrize(
     ("entry", "warning"),
     [
@@ -80,5 +85,7 @@ def test_every_known_key_is_either_supported_or_warned_about(warnings_of):
     supported = {place.name for entry in SETTINGS for place in entry.file_places}
     for section, names in litellm_keys.BY_SECTION.items():
         for name in names:
-            expected = [] if f"{section}.{name}" in supported else [f"{section}.{name}: {NOT_YET}"]
+            path = f"{section}.{name}"
+            reason = litellm_keys.WITHOUT_EFFECT.get(path, NOT_YET)
+            expected = [] if path in supported else [f"{path}: {reason}"]
             assert warnings_of(f"{section}: {{{name}: null}}") == expected

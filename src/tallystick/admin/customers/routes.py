@@ -35,7 +35,7 @@ class CustomerRoutes:
 
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
-        self._clock = services.clock
+        self._present = services.present
         self._spend = Spend(services.ledger_reader)
         self._seen = FirstSeen(Kind.CUSTOMER, "end_user", services.control, services.ledger_reader)
         self._holders = BudgetHolders(Kind.CUSTOMER, services.control, services.writer, clock=services.clock)
@@ -156,7 +156,7 @@ class CustomerRoutes:
     async def _shown(self, customers: Sequence[ControlObject]) -> list[object]:
         budgets = await budgets_of(self._store, customers)
         spent = await self._spend.of(customers)
-        now = self._clock.now()
+        now = self._present()
         return [
             shown_customer(each, budgets.get(each.budget_id), spend_nano_usd=spend, now=now)
             for each, spend in zip(customers, spent, strict=True)
@@ -164,5 +164,5 @@ class CustomerRoutes:
 
     async def _answer(self, written: Written, body: CustomerFields) -> Response:
         spend = await self._spend.of_one(written.holder)
-        shown = shown_customer(written.holder, written.budget, spend_nano_usd=spend, now=self._clock.now())
+        shown = shown_customer(written.holder, written.budget, spend_nano_usd=spend, now=self._present())
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))

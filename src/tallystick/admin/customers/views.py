@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.customers import CustomerSpec
@@ -10,11 +9,12 @@ from tallystick.admin.budget_fields import shown_budget
 from tallystick.admin.first_seen import NEVER
 from tallystick.admin.limits import text_of, usd
 from tallystick.admin.masked import shown_spec
+from tallystick.admin.present import Present
 from tallystick.control.objects import ControlObject
 
 
 def shown_customer(
-    customer: ControlObject, budget: ControlObject | None, *, spend_nano_usd: int, now: datetime
+    customer: ControlObject, budget: ControlObject | None, *, spend_nano_usd: int, now: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a customer with its spend and its budget. Times are null for one that only the ledger knows."""
     spec = shown_spec(CustomerSpec, customer)

@@ -39,7 +39,7 @@ class KeyReading:
     def __init__(self, services: AdminServices) -> None:
         self._control = services.control
         self._authenticator = services.authenticator
-        self._clock = services.clock
+        self._present = services.present
         self._spend = Spend(services.ledger_reader)
         self._ledger = services.ledger_reader
         self._standings = Standings(services.control)
@@ -59,7 +59,7 @@ class KeyReading:
         if key_hash == MASTER_KEY_HASH and caller.may_see_all:
             entity = ("key", MASTER_KEY_HASH, "")
             spend = (await self._ledger.spend_of((entity,)))[entity]
-            shown = principal_fields(caller.principal, spend_nano_usd=spend, now=self._clock.now())
+            shown = principal_fields(caller.principal, spend_nano_usd=spend, now=self._present())
             return json_answer({"key": MASTER_KEY_HASH, "info": shown}, headers=headers)
         row = await self._control.find(ObjectRef(Kind.KEY, key_hash))
         if row is None:
@@ -163,7 +163,7 @@ class KeyReading:
         refs = {ObjectRef(Kind.BUDGET, row.budget_id) for row in keys if row.budget_id}
         budgets = {each.object_id: each for each in await self._control.find_many(tuple(refs))} if refs else {}
         spends = await self._spend.of(keys)
-        now, view = self._clock.now(), listed_key if as_listed else key_fields
+        now, view = self._present(), listed_key if as_listed else key_fields
         return [
             view(row, spend_nano_usd=spend, now=now, budget=budgets.get(row.budget_id))
             for row, spend in zip(keys, spends, strict=True)

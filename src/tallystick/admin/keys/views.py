@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,12 +12,13 @@ from tallystick.access.limits import Limits
 from tallystick.access.principal import Principal
 from tallystick.admin.keys.fields import KEPT
 from tallystick.admin.limits import shown_limits, text_of, usd
+from tallystick.admin.present import Present
 from tallystick.control.objects import ControlObject, Kind, spec_as
 from tallystick.control.secret_fields import masked
 
 
 def key_fields(
-    key: ControlObject, *, spend_nano_usd: int, now: datetime, budget: ControlObject | None = None
+    key: ControlObject, *, spend_nano_usd: int, now: Present, budget: ControlObject | None = None
 ) -> dict[str, Any]:  # Any: JSON.
     """Return what may be shown of a key. Ids that are absent, and limits that it has not, are null."""
     spec = spec_as(KeySpec, masked(key.kind, key.object_id, key.spec))
@@ -52,21 +52,23 @@ def key_fields(
 
 
 def listed_key(
-    key: ControlObject, *, spend_nano_usd: int, now: datetime, budget: ControlObject | None = None
+    key: ControlObject, *, spend_nano_usd: int, now: Present, budget: ControlObject | None = None
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a key as lists show it: with its hash, under the names that LiteLLM has for it."""
     fields = key_fields(key, spend_nano_usd=spend_nano_usd, now=now, budget=budget)
     return {"token": key.object_id, "token_id": key.object_id, **fields}
 
 
-def principal_fields(caller: Principal, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def principal_fields(caller: Principal, *, spend_nano_usd: int, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return what the holder of the master key sees of itself: it is in no table."""
-    row = ControlObject(kind=Kind.KEY, object_id=caller.key_hash, name=caller.key_alias, created_at=now, updated_at=now)
+    row = ControlObject(
+        kind=Kind.KEY, object_id=caller.key_hash, name=caller.key_alias, created_at=now.moment, updated_at=now.moment
+    )
     shown = key_fields(row, spend_nano_usd=spend_nano_usd, now=now)
     return {**shown, "key_name": None, "created_at": None, "updated_at": None}
 
 
-def budget_table(budget: ControlObject | None, *, now: datetime) -> dict[str, Any] | None:  # Any: JSON.
+def budget_table(budget: ControlObject | None, *, now: Present) -> dict[str, Any] | None:  # Any: JSON.
     """Return a shared budget beside who refers to it; null when there is none."""
     if budget is None:
         return None

@@ -41,6 +41,7 @@ class OrganizationRoutes:
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
         self._clock = services.clock
+        self._present = services.present
         self._views = OrganizationViews(services.control, services.ledger_reader)
         self._holders = BudgetHolders(
             Kind.ORGANIZATION, services.control, services.writer, clock=services.clock, always=True
@@ -84,7 +85,7 @@ class OrganizationRoutes:
     async def delete(self, caller: AnyCaller, body: DeleteOrganizations) -> Response:
         """Delete organizations with their teams, members and keys, all or nothing. Their spend stays in the ledger."""
         before = await self._store.find_many([ObjectRef(Kind.ORGANIZATION, each) for each in body.organization_ids])
-        shown = await self._views.show(before, now=self._clock.now())
+        shown = await self._views.show(before, now=self._present())
         await self._holders.delete(
             body.organization_ids,
             author=caller.author,
@@ -121,7 +122,7 @@ class OrganizationRoutes:
         where = ObjectFilter(kind=Kind.ORGANIZATION, object_ids=visible, search=org_alias)
         found = await self._store.list_objects(where, offset=(page - 1) * size, limit=size)
         headers = {TOTAL_COUNT_HEADER: str(found.total_count), **unknown_parameters(request, _LIST_PARAMETERS)}
-        return json_answer(await self._views.show(found.objects, now=self._clock.now()), headers=headers)
+        return json_answer(await self._views.show(found.objects, now=self._present()), headers=headers)
 
     async def _update(self, caller: Caller, organization_id: str, body: OrganizationFields) -> Response:
         await require_may_change(
@@ -154,8 +155,8 @@ class OrganizationRoutes:
         for ref in refs:
             if ref not in found:
                 raise NotFound(f"Organization '{ref.object_id}' not found: it does not exist.", param="organization_id")
-        return [*await self._views.show([found[ref] for ref in refs], now=self._clock.now())]
+        return [*await self._views.show([found[ref] for ref in refs], now=self._present())]
 
     async def _answer(self, organization: ControlObject, body: OrganizationFields) -> Response:
-        (shown,) = await self._views.show([organization], now=self._clock.now())
+        (shown,) = await self._views.show([organization], now=self._present())
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.limits import Limits
@@ -12,6 +11,7 @@ from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
 from tallystick.admin.budget_fields import budgets_of, shown_budget, shown_held_limits
 from tallystick.admin.limits import text_of, usd
 from tallystick.admin.masked import shown_spec
+from tallystick.admin.present import Present
 from tallystick.admin.spend import Spend
 from tallystick.control.listing import list_all
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
@@ -26,9 +26,7 @@ class OrganizationViews:
         self._store = store
         self._spend = Spend(ledger)
 
-    async def show(
-        self, organizations: Sequence[ControlObject], *, now: datetime
-    ) -> list[dict[str, Any]]:  # Any: JSON.
+    async def show(self, organizations: Sequence[ControlObject], *, now: Present) -> list[dict[str, Any]]:  # Any: JSON.
         """Return the organizations with their budgets, spend, members and teams."""
         if not organizations:
             return []
@@ -56,7 +54,7 @@ class OrganizationViews:
         return shown
 
     async def show_members(
-        self, memberships: Sequence[ControlObject], *, now: datetime
+        self, memberships: Sequence[ControlObject], *, now: Present
     ) -> list[dict[str, Any]]:  # Any: JSON.
         """Return memberships with the emails of their users."""
         emails = await self._emails(memberships)
@@ -67,7 +65,7 @@ class OrganizationViews:
         return {user.object_id: user.name for user in await self._store.find_many(tuple(refs))} if refs else {}
 
 
-def shown_member(membership: ControlObject, *, email: str, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_member(membership: ControlObject, *, email: str, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return a membership. Its limits are its own, in no row of budgets."""
     spec = spec_as(MemberSpec, membership.spec)
     limits = None

@@ -30,7 +30,7 @@ class TagRoutes:
 
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
-        self._clock = services.clock
+        self._present = services.present
         self._spend = Spend(services.ledger_reader)
         self._seen = FirstSeen(Kind.TAG, "tag", services.control, services.ledger_reader)
         self._holders = BudgetHolders(Kind.TAG, services.control, services.writer, clock=services.clock)
@@ -110,7 +110,7 @@ class TagRoutes:
     async def _shown(self, tags: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
         budgets = await budgets_of(self._store, tags)
         spent = await self._spend.of(tags)
-        now = self._clock.now()
+        now = self._present()
         return [
             shown_tag(each, budgets.get(each.budget_id), spend_nano_usd=spend, now=now)
             for each, spend in zip(tags, spent, strict=True)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.tags import TagSpec
 from tallystick.admin.budget_fields import shown_held_budget
 from tallystick.admin.first_seen import NEVER
 from tallystick.admin.limits import text_of, usd
+from tallystick.admin.present import Present
 from tallystick.control.objects import ControlObject, spec_as
 
 
 def shown_tag(
-    tag: ControlObject, budget: ControlObject | None, *, spend_nano_usd: int, now: datetime
+    tag: ControlObject, budget: ControlObject | None, *, spend_nano_usd: int, now: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a tag with its spend and its budget. Times are null for one that only the ledger knows."""
     spec = spec_as(TagSpec, tag.spec)

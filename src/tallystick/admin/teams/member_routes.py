@@ -38,7 +38,7 @@ class MemberRoutes:
 
     def __init__(self, services: AdminServices) -> None:
         self._writer = services.writer
-        self._clock = services.clock
+        self._present = services.present
         self._members = TeamMembers(store=services.control, writer=services.writer, clock=services.clock)
         self._rights = TeamRights(services.control)
         self._reader = TeamReader(services, self._members)
@@ -99,7 +99,7 @@ class MemberRoutes:
             "role": spec.role,
             "max_budget_in_team": usd(spec.limits.max_budget_nano_usd),
             "budget_duration": spec.limits.budget_duration or None,
-            "budget_reset_at": reset_at(spec.limits.budget_duration, now=self._clock.now()),
+            "budget_reset_at": reset_at(spec.limits.budget_duration, now=self._present()),
             "tpm_limit": spec.limits.tpm_limit,
             "rpm_limit": spec.limits.rpm_limit,
         }

@@ -21,7 +21,7 @@ class TeamReader:
 
     def __init__(self, services: AdminServices, members: TeamMembers) -> None:
         self._store = services.control
-        self._clock = services.clock
+        self._present = services.present
         self._members = members
         self._spend = Spend(services.ledger_reader)
 
@@ -36,7 +36,7 @@ class TeamReader:
         """Return several, with one read each for all members, all emails and all sums."""
         members = await self._members.of_teams([team.object_id for team in teams], deleted=deleted)
         spent = await self._spend.of(teams)
-        now = self._clock.now()
+        now = self._present()
         return [
             team_fields(team, members[team.object_id], spend_nano_usd=amount, now=now)
             for team, amount in zip(teams, spent, strict=True)
@@ -46,7 +46,7 @@ class TeamReader:
         self, team: ControlObject, members: Sequence[ControlObject]
     ) -> list[dict[str, Any]]:  # Any: JSON.
         """Return memberships of a team with their spend and the limits that hold for them."""
-        spec, now = spec_as(TeamSpec, team.spec), self._clock.now()
+        spec, now = spec_as(TeamSpec, team.spec), self._present()
         spent = await self._spend.of(members)
         return [
             membership_fields(member, spec, spend_nano_usd=amount, now=now)
@@ -60,7 +60,7 @@ class TeamReader:
             ObjectFilter(kind=Kind.KEY, team_ids=(team.object_id,)), limit=_KEYS_SHOWN_MAX
         )
         spent_by_team, *spent_by_keys = await self._spend.of((team, *page.objects))
-        now = self._clock.now()
+        now = self._present()
         return {
             "team_id": team.object_id,
             "team_info": team_fields(team, members, spend_nano_usd=spent_by_team, now=now),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.keys import KeySpec
@@ -11,13 +10,14 @@ from tallystick.access.limits import member_limits
 from tallystick.access.members import Member
 from tallystick.access.teams import TEAM_ADMIN, MemberSpec, TeamSpec
 from tallystick.admin.limits import reset_at, shown_limits, text_of, usd
+from tallystick.admin.present import Present
 from tallystick.admin.teams.requests import KEPT_FIELDS
 from tallystick.control.objects import ControlObject, spec_as
 from tallystick.control.secret_fields import masked
 
 
 def team_fields(
-    team: ControlObject, members: Sequence[Member], *, spend_nano_usd: int, now: datetime
+    team: ControlObject, members: Sequence[Member], *, spend_nano_usd: int, now: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a team as its answers show it. What it has not is null."""
     spec = spec_as(TeamSpec, masked(team.kind, team.object_id, team.spec))
@@ -55,7 +55,7 @@ def team_fields(
 
 
 def membership_fields(
-    member: ControlObject, team: TeamSpec, *, spend_nano_usd: int, now: datetime
+    member: ControlObject, team: TeamSpec, *, spend_nano_usd: int, now: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a membership with the limits that hold for it: its own, else the team's for its members."""
     spec = spec_as(MemberSpec, member.spec)
@@ -81,7 +81,7 @@ def membership_fields(
     }
 
 
-def team_key_fields(key: ControlObject, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def team_key_fields(key: ControlObject, *, spend_nano_usd: int, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return a key of a team as the team's own answer shows it; /key/info tells more."""
     spec = spec_as(KeySpec, masked(key.kind, key.object_id, key.spec))
     return {

@@ -40,7 +40,7 @@ class UserRoutes:
 
     def __init__(self, services: AdminServices) -> None:
         self._control = services.control
-        self._clock = services.clock
+        self._present = services.present
         self._creation = UserCreation(services)
         self._changes = UserChanges(services)
         self._shown = ShownUsers(services)
@@ -112,7 +112,7 @@ class UserRoutes:
         return shown
 
     def _made(self, made: MadeUser) -> dict[str, Any]:  # Any: JSON.
-        now = self._clock.now()
+        now = self._present()
         shown: dict[str, Any] = {"key": None, "token": None, "key_name": None, "expires": None}
         if made.key is not None:
             shown = {**listed_key(made.key.row, spend_nano_usd=0, now=now), "key": made.key.plain}

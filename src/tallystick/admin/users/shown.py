@@ -21,7 +21,7 @@ class ShownUsers:
 
     def __init__(self, services: AdminServices) -> None:
         self._control = services.control
-        self._clock = services.clock
+        self._present = services.present
         self._spend = Spend(services.ledger_reader)
         self._memberships = Memberships(services.control)
 
@@ -29,7 +29,7 @@ class ShownUsers:
         """Return the views of several users, in the same order."""
         spends = await self._spend.of(users)
         teams = await self._memberships.team_ids(user.object_id for user in users)
-        now = self._clock.now()
+        now = self._present()
         return [
             user_fields(user, spend_nano_usd=spend, team_ids=teams[user.object_id], now=now)
             for user, spend in zip(users, spends, strict=True)
@@ -41,7 +41,7 @@ class ShownUsers:
 
     async def keys(self, keys: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
         """Return keys as lists show them."""
-        spends, now = await self._spend.of(keys), self._clock.now()
+        spends, now = await self._spend.of(keys), self._present()
         return [listed_key(key, spend_nano_usd=spend, now=now) for key, spend in zip(keys, spends, strict=True)]
 
     async def teams(self, team_ids: Sequence[str]) -> list[dict[str, Any]]:  # Any: JSON.
@@ -49,7 +49,7 @@ class ShownUsers:
         found = await self._control.find_many([ObjectRef(Kind.TEAM, team_id) for team_id in team_ids])
         by_id = {team.object_id: team for team in found}
         teams = [by_id[team_id] for team_id in team_ids if team_id in by_id]
-        spends, now = await self._spend.of(teams), self._clock.now()
+        spends, now = await self._spend.of(teams), self._present()
         return [team_fields(team, spend_nano_usd=spend, now=now) for team, spend in zip(teams, spends, strict=True)]
 
     async def key_count(self, user_id: str) -> int:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.teams import TeamSpec
 from tallystick.access.users import UserSpec
 from tallystick.admin.limits import shown_limits, text_of, usd
+from tallystick.admin.present import Present
 from tallystick.admin.users.requests import KEPT
 from tallystick.control.objects import ControlObject, spec_as
 from tallystick.control.secret_fields import masked
 
 
 def user_fields(
-    user: ControlObject, *, spend_nano_usd: int, team_ids: Sequence[str], now: datetime
+    user: ControlObject, *, spend_nano_usd: int, team_ids: Sequence[str], now: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return what may be shown of a user."""
     spec = spec_as(UserSpec, masked(user.kind, user.object_id, user.spec))
@@ -38,7 +38,7 @@ def user_fields(
     }
 
 
-def team_fields(team: ControlObject, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def team_fields(team: ControlObject, *, spend_nano_usd: int, now: Present) -> dict[str, Any]:  # Any: JSON.
     """Return a team as it is shown to its members beside themselves."""
     spec = spec_as(TeamSpec, masked(team.kind, team.object_id, team.spec))
     return {
