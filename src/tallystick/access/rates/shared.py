@@ -169,6 +169,7 @@ class SharedRates:
         if self._sending is None:
             self._sending = self._next_batch()
         batch, waiters = self._sending
+        replies: Sequence[TakeReply | None]
         try:
             replies = await self._store.apply(batch)
         except StoreUnavailable as error:

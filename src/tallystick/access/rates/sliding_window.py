@@ -76,7 +76,7 @@ class SlidingWindow:
 
     def relief_ms(self, now_ms: int) -> int:
         """Return how long until the oldest slice goes and room comes back; 0 when nothing is counted."""
-        return self._slices[0][2] + self.window_ms + 1 - now_ms if self._slices else 0
+        return self._slices[0][2] + self.window_ms - now_ms if self._slices else 0
 
     @property
     def is_empty(self) -> bool:

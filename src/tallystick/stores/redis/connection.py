@@ -7,9 +7,9 @@ from typing import Final
 
 import redis.exceptions as failures
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode
 
 from tallystick.config.redis_settings import RedisAddress
 from tallystick.errors import RowRefused, StoreError, StoreUnavailable

@@ -120,7 +120,7 @@ local function take(call, quotas)
       used[place] = used[place] + amount
       if window_ms > 0 then
         add(window, amount)
-        waits[place] = window.slices[window.first + 2] + window_ms + 1 - now
+        waits[place] = window.slices[window.first + 2] + window_ms - now
       else
         redis.call('ZADD', KEYS[key], now + slot_ms, call)
         redis.call('PEXPIRE', KEYS[key], slot_ms)

@@ -80,7 +80,7 @@ class RedisRateStore:
                 ],
             )
         )
-        arguments = (len(keys.names), *keys.names, batch.number, self._slot_ms, payload)
+        arguments: tuple[int | str | bytes, ...] = (len(keys.names), *keys.names, batch.number, self._slot_ms, payload)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 answer = await self._run(arguments)

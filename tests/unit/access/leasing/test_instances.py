@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from tallystick.testing.budget_store import MemoryBudgetStore
 
-from tallystick.access.leasing.account import Account
 from tallystick.access.scopes import Scope
 from tallystick.testing import FakeClock, MemoryStore
-from tallystick.testing.budget_store import MemoryBudgetStore
 from unit.access.leasing.world import World
 
 _KEYS = st.sampled_from(["k1", "k2"])
