@@ -14,6 +14,7 @@ from tallystick.access.leasing.account import Account
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.budgets import call_admission, lease_keeper
 from tallystick.bootstrap.health import LeftOutGauge, health_details
+from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
@@ -140,7 +141,10 @@ class Services:
             now_seconds=lambda: int(clock.now().timestamp()),
         )
         prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
-        self._group = ServiceGroup((self.ledger, self.leases, self.feed, prices))
+        shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
+        self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
+        counting = () if shared_rates is None else (shared_rates,)
+        self._group = ServiceGroup((*counting, self.ledger, self.leases, self.feed, prices))
         self._settler: Settler | None = None
 
     def snapshot(self) -> Snapshot:
@@ -225,6 +229,7 @@ class Services:
             feed=self.feed,
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
+            rates=self.rates.status(),
         )
 
     def render_metrics(self) -> bytes:
