@@ -15,7 +15,7 @@ from tallystick.stores.postgres.control import PostgresControlStore
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.ledger import PostgresLedger
 from tallystick.stores.postgres.specs import PostgresSpecStore
-from tallystick.stores.sqlite import SqliteAuditor, SqliteControlStore, SqliteDatabase, SqliteLedger
+from tallystick.stores.sqlite import SqliteAuditor, SqliteBudgetStore, SqliteControlStore, SqliteDatabase, SqliteLedger
 from tallystick.stores.sqlite.specs import SqliteSpecStore
 from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
@@ -66,6 +66,9 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
         connection.execute((MENDABLE | BUDGETS_MENDABLE | LASTING)[name])
         connection.close()
 
+    async def let_pass(seconds: float) -> None:
+        clock.advance(seconds)
+
     try:
         yield Engine(
             kind="sqlite",
@@ -78,6 +81,9 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
             specs=SqliteSpecStore(database=database),
             clock=clock,
             tamper=tamper,
+            budgets=SqliteBudgetStore(database=database),
+            peer_budgets=SqliteBudgetStore(database=other),
+            let_pass=let_pass,
         )
     finally:
         await other.close()
@@ -125,7 +131,7 @@ async def empty_postgres(place: Place) -> None:
     await connection.close()
 
 
-BUDGET_ENGINES = ("memory",)
+BUDGET_ENGINES = ("memory", "sqlite")
 """The engines that keep budgets: contract tests of budgets run against these."""
 
 ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
