@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do "$$name" -c '$(USABLE)' 2>/dev/n
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-COMPILE := pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra postgres
+COMPILE := pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra postgres --extra redis
 ARGS ?=
 
 .PHONY: help serve test check format bench lock clean

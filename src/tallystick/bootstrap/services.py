@@ -12,8 +12,10 @@ from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.call_limits import CallLimits
 from tallystick.access.leasing.account import Account
 from tallystick.access.windows import WindowRule
+from tallystick.bootstrap.alerts import build_budget_alerts
 from tallystick.bootstrap.budgets import call_admission, lease_keeper
 from tallystick.bootstrap.health import LeftOutGauge, health_details
+from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
@@ -140,7 +142,18 @@ class Services:
             now_seconds=lambda: int(clock.now().timestamp()),
         )
         prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
-        self._group = ServiceGroup((self.ledger, self.leases, self.feed, prices))
+        self.alerts = build_budget_alerts(
+            settings.alerts,
+            store=store.budgets,
+            control=store.control,
+            transport=self.transport,
+            clock=clock,
+            metrics=metrics,
+        )
+        shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
+        self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
+        counting = () if shared_rates is None else (shared_rates,)
+        self._group = ServiceGroup((*counting, self.ledger, self.alerts, self.leases, self.feed, prices))
         self._settler: Settler | None = None
 
     def snapshot(self) -> Snapshot:
@@ -165,6 +178,7 @@ class Services:
                 self.settings.budgets,
                 keeper=self.leases,
                 limits=self.call_limits,
+                rates=self.rates,
                 windows=self.windows,
                 snapshot=self.snapshot,
                 clock=self.clock,
@@ -190,7 +204,8 @@ class Services:
                 await self.snapshots.renew_prices()
 
     def _note_budget(self, account: Account) -> None:
-        """Look at what a budget window has come to."""
+        if account.budget is not None:
+            self.alerts.note(account.window, account.budget, account.known_spend)
 
     async def _release_leases(self, producer_id: str) -> None:
         await self.leases.release(producer_id)
@@ -225,6 +240,7 @@ class Services:
             feed=self.feed,
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
+            rates=self.rates.status(),
         )
 
     def render_metrics(self) -> bytes:

@@ -18,7 +18,9 @@ from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
+from tallystick.config.rate_settings import RateSettings
 from tallystick.config.record import Frozen
+from tallystick.config.redis_settings import RedisSettings
 from tallystick.config.storage_settings import CommitterSettings, DatabaseSettings, JournalSettings
 from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, StreamSettings, UpstreamSettings
 
@@ -37,6 +39,8 @@ __all__ = [
     "ModelEntry",
     "ModelInfo",
     "ProviderBudget",
+    "RateSettings",
+    "RedisSettings",
     "RoutingSettings",
     "ServerSettings",
     "Settings",
@@ -140,6 +144,8 @@ class Settings(Frozen):
     attribution: AttributionSettings = AttributionSettings()
     costs: CostSettings = CostSettings()
     budgets: BudgetSettings = BudgetSettings()
+    rates: RateSettings = RateSettings()
+    redis: RedisSettings = RedisSettings()
     control: ControlSettings = ControlSettings()
     alerts: AlertSettings = AlertSettings()
     log_level: Annotated[

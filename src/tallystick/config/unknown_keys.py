@@ -93,7 +93,7 @@ def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings
 
 
 def _parameters(parameters: Any, where: tuple[str | int, ...]) -> Iterator[str]:
-    supported = LitellmParams.model_fields.keys() - {"prices", "extra"} - litellm_keys.NOT_YET_IN_FORCE
+    supported = LitellmParams.model_fields.keys() - {"prices", "extra"}
     for name in parameters if isinstance(parameters, dict) else ():
         path = show_path((*where, name))
         if name in supported or is_price_field(name):

@@ -62,6 +62,11 @@ class Metrics:
         self._declare_commits()
         self._declare_access()
         self._declare_budgets()
+<<<<<<< HEAD
+=======
+        self._declare_alerts()
+        self._declare_rates()
+>>>>>>> main
         self._declare_process()
 
     def render(self) -> bytes:
@@ -149,10 +154,27 @@ class Metrics:
         )
         self.budget_lease_wait_seconds = self._histogram(
             "budget_lease_wait_seconds", "Time that calls waited for room in a budget.", _STORE_BUCKETS
+<<<<<<< HEAD
         )
         self.budget_alerts = self._family(
             "budget_alerts_total", "Alerts of budgets that fill up, by what became of them.", ("outcome",)
+=======
+>>>>>>> main
         )
+
+    def _declare_alerts(self) -> None:
+        self.budget_alerts = self._family(
+            "budget_alerts_total", "Alerts of budgets that fill up, by what became of them.", ("outcome",)
+        )
+
+    def _declare_rates(self) -> None:
+        self.rate_limited = self._family("rate_limited_total", "Calls refused by a rate limit.", ("scope", "kind"))
+        self.rate_limits_shared = self._gauge("rate_limits_shared", "1 where Redis counts for all.", "livemin")
+        self.rate_counters_forgotten = self._counter("rate_counters_forgotten_total", "Counters dropped for room.")
+        self.rate_changes_dropped = self._counter(
+            "rate_changes_dropped_total", "Corrections and releases that did not reach Redis."
+        )
+        self.redis_errors = self._family("redis_errors_total", "Requests that Redis did not do.", ("outcome",))
 
     def _declare_process(self) -> None:
         self.service_restarts = self._family(

@@ -13,8 +13,7 @@ from tallystick.access.scopes import Budget, Correction, Scope
 from tallystick.errors import BudgetExceeded, BudgetUnknown
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
-from tallystick.testing.budget_store import MemoryBudgetStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from unit.access.leasing.world import Instance, World
 
 KEY, TEAM = Scope("key", "k1"), Scope("team", "t1")
@@ -33,14 +32,14 @@ def clock():
 @pytest.fixture
 def world(clock):
     ledger = MemoryStore()
-    return World(ledger, MemoryBudgetStore(ledger.books, clock=clock), clock, instances=2)
+    return World(ledger, MemoryBudgetStore(store=ledger, clock=clock), clock, instances=2)
 
 
 @pytest.fixture
 def real_world():
     """For those who wait: time passes by itself."""
     clock, ledger = SystemClock(), MemoryStore()
-    return World(ledger, MemoryBudgetStore(ledger.books, clock=clock), clock, instances=1)
+    return World(ledger, MemoryBudgetStore(store=ledger, clock=clock), clock, instances=1)
 
 
 def admission_of(instance: Instance, world: World, **limits) -> Admission:

@@ -1,0 +1,112 @@
+"""Rate limits of one instance, in its memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from tallystick.access.rates.quota import Quota
+from tallystick.access.rates.sliding_window import SlidingWindow
+from tallystick.access.rates.store import Correction, Slot, TakeReply
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.telemetry import Metrics
+
+_SWEPT_PER_NEW_COUNTER: Final = 2
+
+
+class MemoryRates:
+    """Counts without waiting. At most `counters_max` windows of each length are kept; at the limit the one used longest
+    ago is forgotten.
+
+    Parallel calls are counted apart: there are no more of those counters than calls that run.
+    """
+
+    def __init__(self, *, counters_max: int, clock: Clock, metrics: Metrics) -> None:
+        self._counters_max = counters_max
+        self._clock = clock
+        self._forgotten = metrics.rate_counters_forgotten
+        # Apart by length, so that counters of days do not stand in the way of forgetting idle ones of minutes.
+        self._windows: dict[int, OrderedDict[str, SlidingWindow]] = {}
+        self._running: dict[str, int] = {}
+
+    def take(self, quotas: Sequence[Quota], amounts: Sequence[int]) -> TakeReply:
+        """Take an amount of every quota, or of none."""
+        now = self._now_ms()
+        granted = True
+        windows: list[SlidingWindow | None] = []
+        used: list[int] = []
+        for quota, amount in zip(quotas, amounts, strict=True):
+            window = self._window(quota, now) if quota.window_ms else None
+            counted = window.used if window is not None else self._running.get(quota.key, 0)
+            windows.append(window)
+            used.append(counted)
+            if counted + amount > quota.limit:
+                granted = False
+        if not granted:
+            waits = [
+                window.wait_ms(amount, quota.limit, now) if window is not None else 0
+                for window, amount, quota in zip(windows, amounts, quotas, strict=True)
+            ]
+            return TakeReply(False, now, tuple(used), tuple(waits))
+        reliefs: list[int] = []
+        for place, window in enumerate(windows):
+            amount = amounts[place]
+            used[place] += amount
+            if window is None:
+                self._running[quotas[place].key] = used[place]
+                reliefs.append(0)
+            else:
+                window.add(amount, now)
+                reliefs.append(window.relief_ms(now))
+        return TakeReply(True, now, tuple(used), tuple(reliefs))
+
+    def correct(self, correction: Correction) -> None:
+        """Count what was used instead of what was taken."""
+        now = self._now_ms()
+        window = self._window(correction.quota, now)
+        window.correct(correction.amount, taken_ms=correction.taken_ms, now_ms=now)
+
+    def release(self, slot: Slot) -> None:
+        """Count a running call no more."""
+        key = slot.quota.key
+        left = self._running.get(key, 0) - 1
+        if left > 0:
+            self._running[key] = left
+        else:
+            self._running.pop(key, None)
+
+    @property
+    def counters(self) -> int:
+        """How many there are."""
+        return len(self._running) + sum(len(windows) for windows in self._windows.values())
+
+    def _window(self, quota: Quota, now_ms: int) -> SlidingWindow:
+        windows = self._windows.get(quota.window_ms)
+        if windows is None:
+            windows = self._windows[quota.window_ms] = OrderedDict()
+        window = windows.get(quota.key)
+        if window is None:
+            self._make_room(windows, now_ms)
+            window = windows[quota.key] = SlidingWindow(quota.window_ms)
+        else:
+            windows.move_to_end(quota.key)
+            window.advance(now_ms)
+        return window
+
+    def _make_room(self, windows: OrderedDict[str, SlidingWindow], now_ms: int) -> None:
+        """Drop idle counters, a few for each new one; at the limit also one that counts."""
+        for _ in range(_SWEPT_PER_NEW_COUNTER):
+            if not windows:
+                return
+            key, oldest = next(iter(windows.items()))
+            oldest.advance(now_ms)
+            if not oldest.is_empty:
+                break
+            del windows[key]
+        if len(windows) >= self._counters_max:
+            windows.popitem(last=False)
+            self._forgotten.inc()
+
+    def _now_ms(self) -> int:
+        return int(self._clock.monotonic() * 1000)
