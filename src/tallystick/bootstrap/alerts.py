@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import structlog
@@ -10,7 +10,6 @@ import structlog
 from tallystick.access.alert_receivers import AlertReceiver, SlackWebhook, Webhook
 from tallystick.access.budget_alerts import BudgetAlerts
 from tallystick.access.budget_store import BudgetStore
-from tallystick.access.leasing.account import Account
 from tallystick.access.scope_names import ScopeDirectory
 from tallystick.config.alert_settings import AlertSettings
 from tallystick.control.store import ControlStore
@@ -41,16 +40,6 @@ def build_budget_alerts(
         clock=clock,
         metrics=metrics,
     )
-
-
-def noting(alerts: BudgetAlerts) -> Callable[[Account], None]:
-    """Return what tells the alerts of an account of which the store said something."""
-
-    def note(account: Account) -> None:
-        if account.budget is not None:
-            alerts.note(account.window, account.budget, account.known_spend)
-
-    return note
 
 
 def _receivers(settings: AlertSettings, transport: Transport) -> Iterator[AlertReceiver]:

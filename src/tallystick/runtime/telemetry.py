@@ -62,11 +62,8 @@ class Metrics:
         self._declare_commits()
         self._declare_access()
         self._declare_budgets()
-<<<<<<< HEAD
-=======
         self._declare_alerts()
         self._declare_rates()
->>>>>>> main
         self._declare_process()
 
     def render(self) -> bytes:
@@ -154,12 +151,6 @@ class Metrics:
         )
         self.budget_lease_wait_seconds = self._histogram(
             "budget_lease_wait_seconds", "Time that calls waited for room in a budget.", _STORE_BUCKETS
-<<<<<<< HEAD
-        )
-        self.budget_alerts = self._family(
-            "budget_alerts_total", "Alerts of budgets that fill up, by what became of them.", ("outcome",)
-=======
->>>>>>> main
         )
 
     def _declare_alerts(self) -> None:

@@ -6,9 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from models_kit import settings_of
-from tallystick.access.leasing.account import Account
-from tallystick.access.scopes import LIFETIME_END, LIFETIME_START, Budget, Scope, Window
-from tallystick.bootstrap.alerts import build_budget_alerts, noting
+from tallystick.bootstrap.alerts import build_budget_alerts
 from tallystick.providers.transport import Transport
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryControlStore, MemoryStore
@@ -48,23 +46,6 @@ def receivers_of(tmp_path, text, **environ):
 )
 def test_receivers(tmp_path, text, environ, expected):
     assert receivers_of(tmp_path, text, **environ) == (expected, [])
-
-
-def test_accounts_are_noted_with_what_is_known_of_them():
-    noted = []
-
-    class Alerts:
-        def note(self, *told):
-            noted.append(told)
-
-    window = Window(Scope("key", "k"), LIFETIME_START, LIFETIME_END)
-    account = Account(window, since_seq=0, entity_ids=frozenset(), now=0.0)
-    note = noting(Alerts())
-    note(account)
-    account.spent, account.carried, account.pending = 5, 2, 1
-    account.budget = Budget(scope=window.scope, limit_nano_usd=10)
-    note(account)
-    assert noted == [(window, account.budget, 8)]
 
 
 @pytest.mark.parametrize(
