@@ -12,7 +12,7 @@ from tallystick.access.rates.store import Correction, Slot, TakeReply
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics
 
-_SWEPT_PER_NEW_COUNTER: Final = 2
+_SWEPT_AT_ONCE: Final = 64
 
 
 class MemoryRates:
@@ -29,10 +29,38 @@ class MemoryRates:
         # Apart by length, so that counters of days do not stand in the way of forgetting idle ones of minutes.
         self._windows: dict[int, OrderedDict[str, SlidingWindow]] = {}
         self._running: dict[str, int] = {}
+        self._crowded = False
 
     def take(self, quotas: Sequence[Quota], amounts: Sequence[int]) -> TakeReply:
         """Take an amount of every quota, or of none."""
+        reply = self._take(quotas, amounts, self._now_ms())
+        if self._crowded:
+            self._make_room(reply.at_ms)
+        return reply
+
+    def correct(self, correction: Correction) -> None:
+        """Count what was used instead of what was taken."""
         now = self._now_ms()
+        window = self._window(correction.quota, now)
+        window.correct(correction.amount, taken_ms=correction.taken_ms, now_ms=now)
+        if self._crowded:
+            self._make_room(now)
+
+    def release(self, slot: Slot) -> None:
+        """Count a running call no more."""
+        key = slot.quota.key
+        left = self._running.get(key, 0) - 1
+        if left > 0:
+            self._running[key] = left
+        else:
+            self._running.pop(key, None)
+
+    @property
+    def counters(self) -> int:
+        """How many there are."""
+        return len(self._running) + sum(len(windows) for windows in self._windows.values())
+
+    def _take(self, quotas: Sequence[Quota], amounts: Sequence[int], now: int) -> TakeReply:
         granted = True
         windows: list[SlidingWindow | None] = []
         used: list[int] = []
@@ -61,52 +89,34 @@ class MemoryRates:
                 reliefs.append(window.relief_ms(now))
         return TakeReply(True, now, tuple(used), tuple(reliefs))
 
-    def correct(self, correction: Correction) -> None:
-        """Count what was used instead of what was taken."""
-        now = self._now_ms()
-        window = self._window(correction.quota, now)
-        window.correct(correction.amount, taken_ms=correction.taken_ms, now_ms=now)
-
-    def release(self, slot: Slot) -> None:
-        """Count a running call no more."""
-        key = slot.quota.key
-        left = self._running.get(key, 0) - 1
-        if left > 0:
-            self._running[key] = left
-        else:
-            self._running.pop(key, None)
-
-    @property
-    def counters(self) -> int:
-        """How many there are."""
-        return len(self._running) + sum(len(windows) for windows in self._windows.values())
-
     def _window(self, quota: Quota, now_ms: int) -> SlidingWindow:
         windows = self._windows.get(quota.window_ms)
         if windows is None:
             windows = self._windows[quota.window_ms] = OrderedDict()
         window = windows.get(quota.key)
         if window is None:
-            self._make_room(windows, now_ms)
             window = windows[quota.key] = SlidingWindow(quota.window_ms)
+            self._crowded = True
         else:
             windows.move_to_end(quota.key)
             window.advance(now_ms)
         return window
 
-    def _make_room(self, windows: OrderedDict[str, SlidingWindow], now_ms: int) -> None:
-        """Drop idle counters, a few for each new one; at the limit also one that counts."""
-        for _ in range(_SWEPT_PER_NEW_COUNTER):
-            if not windows:
-                return
-            key, oldest = next(iter(windows.items()))
-            oldest.advance(now_ms)
-            if not oldest.is_empty:
-                break
-            del windows[key]
-        if len(windows) >= self._counters_max:
-            windows.popitem(last=False)
-            self._forgotten.inc()
+    def _make_room(self, now_ms: int) -> None:
+        """Drop idle counters, more than a call can add; above the limit also those that count."""
+        self._crowded = False
+        for windows in self._windows.values():
+            swept = 0
+            while windows and swept < _SWEPT_AT_ONCE:
+                key, oldest = next(iter(windows.items()))
+                oldest.advance(now_ms)
+                if not oldest.is_empty:
+                    break
+                del windows[key]
+                swept += 1
+            while len(windows) > self._counters_max:
+                windows.popitem(last=False)
+                self._forgotten.inc()
 
     def _now_ms(self) -> int:
         return int(self._clock.monotonic() * 1000)
