@@ -30,10 +30,10 @@ class InMemory:
         return self._rates.take(quotas, amounts)
 
     async def correct(self, *correction):
-        self._rates.correct(Correction(*correction))
+        self._rates.correct(*correction)
 
     async def release(self, *slot):
-        self._rates.release(Slot(*slot))
+        self._rates.release(*slot)
 
     async def advance(self, milliseconds):
         self.clock.advance(milliseconds / 1000)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from unit.access.rates.kit import Gate, limits, parallel, requests, tokens
 
 from tallystick.access.rates.shared import SharedRates
-from tallystick.access.rates.store import Correction, Slot, TakeReply
+from tallystick.access.rates.store import TakeReply
 from tallystick.errors import RateLimited, RowRefused, StoreUnavailable
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock
+from unit.access.rates.kit import Gate, limits, parallel, requests, tokens
 
 
 class ScriptedStore:
@@ -201,8 +201,8 @@ async def test_the_queue_is_bounded():
         await turns()
         assert sum(task.done() for task in waiting) >= 5, "beyond the limit calls are counted here"
         for number in range(5):
-            one.shared.release(Slot(parallel(1), f"x{number}"))
-            one.shared.correct(Correction(tokens(5), 1, number * 60_000))
+            one.shared.release(parallel(1), f"x{number}")
+            one.shared.correct(tokens(5), 1, number * 60_000)
         assert one.metric("rate_changes_dropped_total") == 4
         one.store.gate.set()
         await asyncio.gather(*waiting)
