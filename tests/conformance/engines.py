@@ -9,15 +9,15 @@ from pathlib import Path
 import apsw
 import asyncpg
 
-from conformance.kit import LASTING, MENDABLE, Engine, falsify_memory
+from conformance.kit import BUDGETS_MENDABLE, LASTING, MENDABLE, Engine, falsify_memory
 from tallystick.stores.postgres.audit import PostgresAuditor
 from tallystick.stores.postgres.control import PostgresControlStore
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.ledger import PostgresLedger
 from tallystick.stores.postgres.specs import PostgresSpecStore
-from tallystick.stores.sqlite import SqliteAuditor, SqliteControlStore, SqliteDatabase, SqliteLedger
+from tallystick.stores.sqlite import SqliteAuditor, SqliteBudgetStore, SqliteControlStore, SqliteDatabase, SqliteLedger
 from tallystick.stores.sqlite.specs import SqliteSpecStore
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 # Where an engine may live: an empty directory for a file, the URL of an empty database for a server.
@@ -29,9 +29,13 @@ async def open_memory(place: Place) -> AsyncIterator[Engine]:
     clock = FakeClock()
     store = MemoryStore()
     control = MemoryControlStore(clock=clock)
+    budgets = MemoryBudgetStore(store=store, clock=clock)
 
     async def tamper(name: str) -> None:
         falsify_memory(store, name)
+
+    async def let_pass(seconds: float) -> None:
+        clock.advance(seconds)
 
     yield Engine(
         kind="memory",
@@ -44,6 +48,9 @@ async def open_memory(place: Place) -> AsyncIterator[Engine]:
         specs=control,
         clock=clock,
         tamper=tamper,
+        budgets=budgets,
+        peer_budgets=budgets,
+        let_pass=let_pass,
     )
 
 
@@ -56,8 +63,11 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
 
     async def tamper(name: str) -> None:
         connection = apsw.Connection(str(path))
-        connection.execute((MENDABLE | LASTING)[name])
+        connection.execute((MENDABLE | BUDGETS_MENDABLE | LASTING)[name])
         connection.close()
+
+    async def let_pass(seconds: float) -> None:
+        clock.advance(seconds)
 
     try:
         yield Engine(
@@ -71,6 +81,9 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
             specs=SqliteSpecStore(database=database),
             clock=clock,
             tamper=tamper,
+            budgets=SqliteBudgetStore(database=database),
+            peer_budgets=SqliteBudgetStore(database=other),
+            let_pass=let_pass,
         )
     finally:
         await other.close()
@@ -85,7 +98,7 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
 
     async def tamper(name: str) -> None:
         connection = await asyncpg.connect(place)
-        await connection.execute((MENDABLE | LASTING)[name])
+        await connection.execute((MENDABLE | BUDGETS_MENDABLE | LASTING)[name])
         await connection.close()
 
     try:
@@ -117,6 +130,9 @@ async def empty_postgres(place: Place) -> None:
     """)
     await connection.close()
 
+
+BUDGET_ENGINES = ("memory", "sqlite")
+"""The engines that keep budgets: contract tests of budgets run against these."""
 
 ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
     "memory": open_memory,

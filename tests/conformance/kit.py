@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tallystick.access.budget_store import BudgetStore
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
 from tallystick.ledger.batch import ENTITY_TYPES, Batch, Counters, DeadLetter, TotalKey, batch_of, fold
@@ -43,6 +44,11 @@ class Engine:
     specs: SpecStore
     clock: FakeClock
     tamper: Callable[[str], Awaitable[None]]
+    budgets: BudgetStore | None = None
+    peer_budgets: BudgetStore | None = None
+    """Of the engines in `engines.BUDGET_ENGINES`."""
+    let_pass: Callable[[float], Awaitable[None]] | None = None
+    """Let so many seconds pass, also for the database's own clock, by which leases are counted."""
 
 
 def make_event(**fields: Any) -> SpendEvent:
@@ -147,6 +153,13 @@ async def assert_adds_up(engine: Engine, events: Iterable[SpendEvent]) -> None:
 
 
 # Falsifications: the same by name for every engine. What they do to the sums, `repair` can mend; not so the rest.
+BUDGETS_MENDABLE = {
+    "change what was spent": "UPDATE budget_windows SET spent_nano_usd = spent_nano_usd + 3 WHERE scope_type = 'key'",
+    "change what is leased": "UPDATE budget_windows SET leased_nano_usd = leased_nano_usd + 3 WHERE scope_type = 'key'",
+    "change a lease": "UPDATE budget_leases SET amount_nano_usd = amount_nano_usd + 1",
+    "lose a lease": "DELETE FROM budget_leases",
+    "lose a leased window": "DELETE FROM budget_windows WHERE scope_type = 'key'",
+}
 MENDABLE = {
     "change a total": "UPDATE totals SET cost_nano_usd = cost_nano_usd + 1 WHERE entity_type = 'key'",
     "lose a total": "DELETE FROM totals WHERE entity_type = 'team_member'",
@@ -184,6 +197,21 @@ def falsify_memory(store: MemoryStore, name: str) -> None:
             books.daily_spend[datetime(2026, 1, 1, tzinfo=UTC).date(), "ghost", *[""] * 8] = [1, 1, *[0] * 6, 5]
         case "change a tag":
             next(row for key, row in books.daily_entity_spend.items() if key[1] == "tag")[0] += 1
+        case "change what was spent":
+            next(row for window, row in books.budgets.windows.items() if window.scope.type == "key").spent_nano_usd += 3
+        case "change what is leased":
+            next(
+                row for window, row in books.budgets.windows.items() if window.scope.type == "key"
+            ).leased_nano_usd += 3
+        case "change a lease":
+            for lease in books.budgets.leases.values():
+                lease.amount_nano_usd += 1
+        case "lose a lease":
+            books.budgets.leases.clear()
+        case "lose a leased window":
+            books.budgets.windows = {
+                window: row for window, row in books.budgets.windows.items() if window.scope.type != "key"
+            }
         case "lose an event":
             books.events = [committed for committed in books.events if committed.seq != 2]
         case "change an event":

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from tallystick.access.budget_store import LeaseRequest
+
+WANTED_SECONDS: Final = 5.0
+"""How long a window stays marked as wanted: long enough for every holder to ask."""
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from tallystick.access.call_limits import CallLimits
 from tallystick.access.leasing.account import Account
 from tallystick.access.leasing.admission import Admission, AdmissionLimits
 from tallystick.access.leasing.keeper import LeaseKeeper, LeaseLimits
+from tallystick.access.rates.limiter import RateLimiter
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.admission import CallAdmission
@@ -49,6 +50,7 @@ def call_admission(
     *,
     keeper: LeaseKeeper,
     limits: CallLimits,
+    rates: RateLimiter,
     windows: WindowRule,
     snapshot: Callable[[], Snapshot],
     clock: Clock,
@@ -69,6 +71,7 @@ def call_admission(
     )
     return CallAdmission(
         limits=limits,
+        rates=rates,
         budgets=budgets,
         estimator=CallEstimator(output_tokens_default=settings.output_tokens_default),
         live=lambda: snapshot().settings,

@@ -10,7 +10,9 @@ from typing import Final
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.call_limits import CallLimits
+from tallystick.access.leasing.account import Account
 from tallystick.access.windows import WindowRule
+from tallystick.bootstrap.alerts import build_budget_alerts
 from tallystick.bootstrap.budgets import call_admission, lease_keeper
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
@@ -89,7 +91,7 @@ class Services:
             settings.budgets,
             store=store,
             ledger=self.ledger,
-            on_state=lambda account: None,
+            on_state=self._note_budget,
             clock=clock,
             metrics=metrics,
         )
@@ -140,10 +142,18 @@ class Services:
             now_seconds=lambda: int(clock.now().timestamp()),
         )
         prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
+        self.alerts = build_budget_alerts(
+            settings.alerts,
+            store=store.budgets,
+            control=store.control,
+            transport=self.transport,
+            clock=clock,
+            metrics=metrics,
+        )
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         counting = () if shared_rates is None else (shared_rates,)
-        self._group = ServiceGroup((*counting, self.ledger, self.leases, self.feed, prices))
+        self._group = ServiceGroup((*counting, self.ledger, self.alerts, self.leases, self.feed, prices))
         self._settler: Settler | None = None
 
     def snapshot(self) -> Snapshot:
@@ -168,6 +178,7 @@ class Services:
                 self.settings.budgets,
                 keeper=self.leases,
                 limits=self.call_limits,
+                rates=self.rates,
                 windows=self.windows,
                 snapshot=self.snapshot,
                 clock=self.clock,
@@ -191,6 +202,10 @@ class Services:
                 await self.clock.sleep(left)
             else:
                 await self.snapshots.renew_prices()
+
+    def _note_budget(self, account: Account) -> None:
+        if account.budget is not None:
+            self.alerts.note(account.window, account.budget, account.known_spend)
 
     async def _release_leases(self, producer_id: str) -> None:
         await self.leases.release(producer_id)

@@ -134,7 +134,7 @@ class Pipeline:
         """Try the deployments in order until one answers. Raises the last one's UpstreamError."""
         failure: UpstreamError | None = None
         for deployment in admitted.deployments:
-            if not await admitted.may_try(deployment, call.context.started_at):
+            if not await admitted.may_try(deployment):
                 continue
             call.deployment = deployment
             provider = self._providers[deployment.target.provider]

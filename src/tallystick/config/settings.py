@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
+from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
@@ -24,6 +25,7 @@ from tallystick.config.storage_settings import CommitterSettings, DatabaseSettin
 from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, StreamSettings, UpstreamSettings
 
 __all__ = [
+    "AlertSettings",
     "AttributionSettings",
     "BudgetSettings",
     "CommitterSettings",
@@ -145,6 +147,7 @@ class Settings(Frozen):
     rates: RateSettings = RateSettings()
     redis: RedisSettings = RedisSettings()
     control: ControlSettings = ControlSettings()
+    alerts: AlertSettings = AlertSettings()
     log_level: Annotated[
         LogLevel,
         Given(

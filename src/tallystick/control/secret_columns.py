@@ -26,6 +26,9 @@ WITHOUT_SECRETS: Final[Mapping[str, Mapping[str, str]]] = {
         "user_id changed_by object_id": _NAMES,
         "before after": _MASKED,
     },
+    "budget_aliases": {"scope_type": _WORDS, "entity_id scope_id": _NAMES},
+    "budget_leases": {"scope_type": _WORDS, "scope_id member_id model holder": _NAMES},
+    "budget_windows": {"scope_type": _WORDS, "scope_id member_id model wanted_by": _NAMES},
     "change_feed": {"kind": _WORDS, "object_id": _NAMES},
     "control_objects": {
         "kind": _WORDS,

@@ -8,9 +8,9 @@ from tallystick.pricing.cost import rate_in_force
 from tallystick.pricing.price import UNITS_PER_PRICE, PriceSheet
 
 _PPM: Final = 1_000_000
-_INPUT: Final = ("input", "image_input")
-_CACHED_INPUT: Final = ("cache_write", "cache_write_1h")
-_OUTPUT: Final = ("output", "reasoning", "image_output")
+_INPUT: Final[tuple[str, ...]] = ("input", "image_input")
+_CACHED_INPUT: Final[tuple[str, ...]] = ("cache_write", "cache_write_1h")
+_OUTPUT: Final[tuple[str, ...]] = ("output", "reasoning", "image_output")
 
 
 def cost_ceiling(

@@ -62,6 +62,7 @@ class Metrics:
         self._declare_commits()
         self._declare_access()
         self._declare_budgets()
+        self._declare_alerts()
         self._declare_rates()
         self._declare_process()
 
@@ -150,6 +151,11 @@ class Metrics:
         )
         self.budget_lease_wait_seconds = self._histogram(
             "budget_lease_wait_seconds", "Time that calls waited for room in a budget.", _STORE_BUCKETS
+        )
+
+    def _declare_alerts(self) -> None:
+        self.budget_alerts = self._family(
+            "budget_alerts_total", "Alerts of budgets that fill up, by what became of them.", ("outcome",)
         )
 
     def _declare_rates(self) -> None:

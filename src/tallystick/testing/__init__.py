@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tallystick.testing.budget_store import MemoryBudgetStore
 from tallystick.testing.clock import FakeClock
 from tallystick.testing.control_store import MemoryControlStore
 from tallystick.testing.store import MemoryStore
 
-__all__ = ["FakeClock", "MemoryControlStore", "MemoryStore"]
+__all__ = ["FakeClock", "MemoryBudgetStore", "MemoryControlStore", "MemoryStore"]

@@ -24,6 +24,7 @@ from tallystick.ledger.batch import (
 )
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import Audit, CommittedEvent, Difference, ProducerAudit
+from tallystick.testing.budget_books import BudgetBooks
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 _INTEGER_MIN = -(2**63)
@@ -63,6 +64,7 @@ class Books:
     daily_spend: dict[CubeKey, Counters] = field(default_factory=dict)
     daily_entity_spend: dict[EntityDayKey, Counters] = field(default_factory=dict)
     totals: dict[TotalKey, Counters] = field(default_factory=dict)
+    budgets: BudgetBooks = field(default_factory=BudgetBooks)
     _event_ids: set[str] = field(default_factory=set)
 
     def commit(self, batch: Batch) -> int:
@@ -90,6 +92,7 @@ class Books:
         for seq, event in zip(part.numbers, part.events, strict=True):
             cursor = f"{position}:{seq}"
             self.events.append(CommittedEvent(event=event, producer_id=part.producer_id, seq=seq, cursor=cursor))
+        self.budgets.count(part.producer_id, self.events[len(self.events) - len(part.events) :])
         self.dead_letters += [Letter(part.producer_id, letter) for letter in part.dead_letters]
         self._add(fold(part.events))
         self.watermarks[part.producer_id] = part.last_seq
@@ -108,7 +111,7 @@ class Books:
         self.daily_spend = expected.daily
         self.daily_entity_spend = expected.daily_entities
         self.totals = expected.totals
-        return changed
+        return changed + self.budgets.repair(self.events)
 
     def audit(self, *, difference_limit: int) -> Audit:
         """Recompute everything."""
@@ -160,6 +163,7 @@ class Books:
         tables = ("totals", "daily_spend", "daily_entity_spend")
         for table, (found, expected) in zip(tables, self._sums(self.expected()), strict=True):
             yield from _sum_differences(table, found, expected)
+        yield from self.budgets.differences(self.events)
 
     def _number_differences(self) -> Iterator[Difference]:
         numbers = self._numbers()

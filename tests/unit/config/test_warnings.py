@@ -23,7 +23,7 @@ def warnings_of(tmp_path):
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ("general_settings: {alerting: [slack]}", f"general_settings.alerting: {NOT_YET}"),
+        ("general_settings: {alerting_threshold: 300}", f"general_settings.alerting_threshold: {NOT_YET}"),
         ("general_settings: {alertin: 1}", "general_settings.alertin: unknown setting; did you mean alerting?"),
         ("general_settings: {zzzzzz: 1}", "general_settings.zzzzzz: unknown setting"),
         ("litellm_settings: {drop_params: true}", f"litellm_settings.drop_params: {NOT_YET}"),

@@ -30,6 +30,7 @@ _RESOLVED_MAX: Final = 200_000
 _DENIED_SECONDS: Final = 1.0
 _ASK_PAUSE_MIN_SECONDS: Final = 0.02
 _ASK_PAUSE_MAX_SECONDS: Final = 0.25
+_ANSWER_SECONDS: Final = 1.0
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,17 +177,19 @@ class Admission:
         self, bounds: Sequence[Bound], estimate: Estimate, *, caller: str, deadline: float
     ) -> Hold:
         pause = _ASK_PAUSE_MIN_SECONDS
+        # Whoever may not wait for room still waits for the store to say whether there is any.
+        answer_deadline = max(deadline, self._clock.monotonic() + _ANSWER_SECONDS)
         while True:
             now = self._clock.monotonic()
             estimate = self._shrunk(bounds, estimate)
             lacking = [bound for bound in bounds if bound.account.free_at(now) < max(estimate.need_nano_usd, 1)]
             self._deny_what_stays(lacking, estimate, caller=caller)
-            if now >= deadline:
+            if now < answer_deadline and self._keeper.can_ask(lacking, now):
+                pause = await self._ask(lacking, estimate, pause=pause, deadline=answer_deadline)
+            elif now < deadline or (now < answer_deadline and any(each.account.statements for each in lacking)):
+                await self._next_change(lacking, _ASK_PAUSE_MAX_SECONDS)
+            else:
                 return self._give_up(lacking, caller=caller)
-            if lacking and self._keeper.can_ask(lacking, now):
-                pause = await self._ask(lacking, estimate, pause=pause, deadline=deadline)
-            elif lacking:
-                await self._next_change(lacking, min(_ASK_PAUSE_MAX_SECONDS, deadline - now))
             hold = self.try_admit(bounds, estimate)
             if hold is not None:
                 return hold
@@ -256,7 +259,7 @@ class Admission:
         for bound in bounds:
             bound.account.waiters.add(woken)
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
+            async with asyncio.timeout(seconds):
                 await woken
         except TimeoutError:
             return

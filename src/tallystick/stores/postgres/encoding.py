@@ -52,6 +52,11 @@ async def columns_of(sums: dict[Any, Counters]) -> list[str]:
     return columns
 
 
+def columns_of_keys(keys: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the columns of keys of text, each as the text of an array. There must be at least one."""
+    return [_array_of_text(column) for column in zip(*keys, strict=True)]
+
+
 def _array_of_text(values: Sequence[object]) -> str:
     quoted = [str(value).replace("\\", "\\\\").replace('"', '\\"') for value in values]
     return '{"' + '","'.join(quoted) + '"}'

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tallystick.stores.sqlite.audit import SqliteAuditor
+from tallystick.stores.sqlite.budgets import SqliteBudgetStore
 from tallystick.stores.sqlite.control import SqliteControlStore
 from tallystick.stores.sqlite.database import SqliteDatabase
 from tallystick.stores.sqlite.ledger import SqliteLedger
 
-__all__ = ["SqliteAuditor", "SqliteControlStore", "SqliteDatabase", "SqliteLedger"]
+__all__ = ["SqliteAuditor", "SqliteBudgetStore", "SqliteControlStore", "SqliteDatabase", "SqliteLedger"]

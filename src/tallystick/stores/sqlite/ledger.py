@@ -26,6 +26,7 @@ from tallystick.ledger.store import (
 )
 from tallystick.runtime.ids import event_time
 from tallystick.stores.sql import load_queries
+from tallystick.stores.sqlite.budget_commit import Charges, charge, charges_of
 from tallystick.stores.sqlite.database import SqliteDatabase
 from tallystick.stores.sqlite.moments import microseconds
 from tallystick.stores.sqlite.rows import committed_event, event_row
@@ -171,6 +172,7 @@ class _Rows(NamedTuple):
     daily: list[Row]
     daily_entities: list[Row]
     totals: list[Row]
+    charges: Charges
 
 
 def _commit(connection: apsw.Connection, batch: Batch, *, now: int) -> int:
@@ -178,7 +180,7 @@ def _commit(connection: apsw.Connection, batch: Batch, *, now: int) -> int:
     glance = _producer(connection, batch.producer_id)
     rows = None
     if glance is not None:
-        rows = _rows(batch, glance)
+        rows = _rows(connection, batch, glance)
         if rows is None:
             return glance.watermark
     with immediate(connection):
@@ -188,7 +190,7 @@ def _commit(connection: apsw.Connection, batch: Batch, *, now: int) -> int:
                 return 0
             producer = _insert_producer(connection, batch.producer_id, now=now)
         if producer != glance:
-            rows = _rows(batch, producer)
+            rows = _rows(connection, batch, producer)
         if rows is None:
             return producer.watermark
         _write(connection, rows, producer.number, now=now)
@@ -205,7 +207,7 @@ def _insert_producer(connection: apsw.Connection, producer_id: str, *, now: int)
     return _Producer(number=number, watermark=0)
 
 
-def _rows(batch: Batch, producer: _Producer) -> _Rows | None:
+def _rows(connection: apsw.Connection, batch: Batch, producer: _Producer) -> _Rows | None:
     """Return what lies above the watermark; None when that is nothing, or when a gap lies between."""
     part = batch.above(producer.watermark)
     if part is None or part.first_seq > producer.watermark + 1:
@@ -220,6 +222,7 @@ def _rows(batch: Batch, producer: _Producer) -> _Rows | None:
             (key[1], key[2], key[0].isoformat(), *key[3:], *counters) for key, counters in deltas.daily_entities.items()
         ],
         totals=[(*key, *counters) for key, counters in deltas.totals.items()],
+        charges=charges_of(connection, part),
     )
 
 
@@ -237,7 +240,9 @@ def _write(connection: apsw.Connection, rows: _Rows, producer_no: int, *, now: i
     connection.executemany(_SQL["add_daily_entity_spend"], rows.daily_entities)
     connection.executemany(_SQL["add_totals"], rows.totals)
     times = [row[0] for row in rows.events]
-    ((position,),) = fetch(connection, _SQL["advance_head"])
+    ((position, windows_made),) = fetch(connection, _SQL["advance_head"])
+    is_as_it_was = windows_made == rows.charges.windows_made
+    charge(connection, batch, rows.charges if is_as_it_was else charges_of(connection, batch))
     connection.execute(
         _SQL["insert_commit"],
         (

@@ -13,10 +13,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tallystick.testing.budget_store import MemoryBudgetStore
 
 from tallystick.access.scopes import Scope
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from unit.access.leasing.world import World
 
 _KEYS = st.sampled_from(["k1", "k2"])
@@ -37,7 +36,7 @@ class Instances(RuleBasedStateMachine):
     def begin_world(self, key_limit, team_limit, duration):
         clock = FakeClock()
         ledger = MemoryStore()
-        self.world = World(ledger, MemoryBudgetStore(ledger.books, clock=clock), clock)
+        self.world = World(ledger, MemoryBudgetStore(store=ledger, clock=clock), clock)
         self.world.budget(Scope("key", "k1"), key_limit, duration)
         self.world.budget(Scope("key", "k2"), key_limit)
         self.world.budget(Scope("team", "t1"), team_limit)

@@ -22,6 +22,7 @@ from tallystick.ledger.batch import batch_of
 from tallystick.ledger.budget_scopes import scopes_of
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import LedgerStore
+from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock
 
@@ -93,7 +94,9 @@ class Instance:
 class World:
     """Instances, budgets and money."""
 
-    def __init__(self, ledger: LedgerStore, budgets: BudgetStore, clock: FakeClock, *, instances: int = 3) -> None:
+    def __init__(
+        self, ledger: LedgerStore, budgets: BudgetStore, clock: FakeClock | SystemClock, *, instances: int = 3
+    ) -> None:
         self.clock = clock
         self.ledger = ledger
         self.store = budgets

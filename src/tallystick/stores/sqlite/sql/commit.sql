@@ -13,8 +13,8 @@ VALUES (?, 0, ?, ?)
 RETURNING producer_no;
 
 -- name: advance_head
--- Take the next place in the order of commits.
-UPDATE ledger_head SET position = position + 1 WHERE id = 1 RETURNING position;
+-- Take the next place in the order of commits; return it, and how many windows of budgets were ever made.
+UPDATE ledger_head SET position = position + 1 WHERE id = 1 RETURNING position, budget_windows;
 
 -- name: add_events
 -- Insert new events, in the order of EVENT_COLUMNS; an event id seen before is refused.
