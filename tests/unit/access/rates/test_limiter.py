@@ -38,7 +38,7 @@ def test_requests_of_a_minute():
     error = refusal(gate, key)
 
     assert error.http_status == 429
-    assert error.message == ("Rate limit of key 'mine': 2 of 2 requests per minute are used. Try again in 41 s.")
+    assert error.message == ("Rate limit of key 'mine': 2 of 2 requests per minute are used. Try again in 40 s.")
     assert error.retry_after_seconds == pytest.approx(40, abs=0.01)
     gate.clock.advance(error.retry_after_seconds)
     gate.admit(key)
