@@ -21,8 +21,9 @@ WHERE NOT EXISTS (
 ORDER BY asked.place
 
 -- name: free_and_read_budget_leases
--- Of windows that are locked, delete the leases that have lapsed; return how much that freed, and what $7 has leased and
--- committed. A lease that is being renewed now is skipped: it has not lapsed, and who renews does not lock windows.
+-- Of windows that are locked, delete the leases of others that have lapsed, and give those $8 seconds more that are past
+-- their time for the first time; return how much that freed, and what $7 has leased and committed. A lease that is being
+-- renewed now is skipped: it has not lapsed, and who renews does not lock windows.
 WITH asked AS MATERIALIZED (
     SELECT place, scope_type, scope_id, member_id, model, starts_at, ends_at
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
@@ -34,8 +35,25 @@ lapsed AS (
         lease.holder
     FROM asked
     JOIN budget_leases AS lease USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
-    WHERE lease.expires_at <= clock_timestamp()
+    WHERE lease.expires_at <= clock_timestamp() AND lease.is_noticed AND lease.holder <> $7
     FOR UPDATE OF lease SKIP LOCKED
+),
+late AS (
+    SELECT
+        asked.scope_type, asked.scope_id, asked.member_id, asked.model, asked.starts_at, asked.ends_at, lease.holder
+    FROM asked
+    JOIN budget_leases AS lease USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
+    WHERE lease.expires_at <= clock_timestamp() AND NOT lease.is_noticed AND lease.holder <> $7
+    FOR UPDATE OF lease SKIP LOCKED
+),
+noticed AS (
+    UPDATE budget_leases AS lease
+    SET is_noticed = true, expires_at = clock_timestamp() + make_interval(secs => $8)
+    FROM late
+    WHERE lease.scope_type = late.scope_type AND lease.scope_id = late.scope_id
+        AND lease.member_id = late.member_id AND lease.model = late.model
+        AND lease.starts_at = late.starts_at AND lease.ends_at = late.ends_at
+        AND lease.holder = late.holder
 ),
 deleted AS (
     DELETE FROM budget_leases AS lease
@@ -57,7 +75,6 @@ LEFT JOIN budget_leases AS own
         AND own.member_id = asked.member_id AND own.model = asked.model
         AND own.starts_at = asked.starts_at AND own.ends_at = asked.ends_at
         AND own.holder = $7
-        AND NOT EXISTS (SELECT FROM deleted WHERE deleted.place = asked.place AND deleted.holder = $7)
 ORDER BY asked.place
 
 -- name: write_budget_leases
@@ -89,7 +106,8 @@ leases AS (
     ORDER BY place
     ON CONFLICT (scope_type, scope_id, member_id, model, starts_at, ends_at, holder) DO UPDATE SET
         amount_nano_usd = lease.amount_nano_usd + excluded.amount_nano_usd,
-        expires_at = excluded.expires_at
+        expires_at = excluded.expires_at,
+        is_noticed = false
 )
 UPDATE budget_windows AS held
 SET
@@ -174,7 +192,7 @@ WITH own AS MATERIALIZED (
     FOR NO KEY UPDATE
 )
 UPDATE budget_leases AS lease
-SET expires_at = clock_timestamp() + make_interval(secs => $2)
+SET expires_at = clock_timestamp() + make_interval(secs => $2), is_noticed = false
 FROM own
 WHERE lease.scope_type = own.scope_type AND lease.scope_id = own.scope_id
         AND lease.member_id = own.member_id AND lease.model = own.model
