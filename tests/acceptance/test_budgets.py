@@ -5,6 +5,7 @@ pytest tests/acceptance/test_budgets.py --budget-calls 1000 -s    makes 1,000 ca
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ async def _spend(instances: Instances, upstream: UpstreamProcess, count: int, **
     """Use the budget of a new key up, and check what came of it."""
     budget = count // 20
     headers = await instances.key(max_budget=usd(budget), key_alias=f"spender-{len(fields)}", rpm_limit=1_000_000)
+    begun = time.monotonic()
     calls = await instances.calls(headers, count=count, clients=_CLIENTS, **fields)
+    seconds = time.monotonic() - begun
     at_once = len(answered(calls))
     if any(call.left for call in calls):
         events = await assert_held(instances, upstream, calls, budget_calls=budget)
@@ -82,4 +85,4 @@ async def _spend(instances: Instances, upstream: UpstreamProcess, count: int, **
     assert budget * CALL_NANO_USD - spent < ESTIMATE_NANO_USD_MAX, "there is room, and calls are refused"
     info = await instances.info(headers)
     assert round(info["spend"] * 1e9) == spent
-    return f"{at_once} of {budget} at once, {len(events)} in all, {refused} refused, {spent / 1e9:.6f} USD"
+    return f"{seconds:.1f} s, {at_once} of {budget} at once, {len(events)} in all, {refused} refused, {spent / 1e9:.6f} USD"
