@@ -188,8 +188,11 @@ class Admission:
         # Whoever may not wait for room still waits for the store to say whether there is any.
         answer_deadline = max(deadline, self._clock.monotonic() + _ANSWER_SECONDS)
         while True:
-            now = self._clock.monotonic()
             estimate = self._shrunk(bounds, estimate)
+            hold = self.try_admit(bounds, estimate)
+            if hold is not None:
+                return hold
+            now = self._clock.monotonic()
             lacking = [bound for bound in bounds if bound.account.free_at(now) < max(estimate.need_nano_usd, 1)]
             self._deny_what_stays(lacking, estimate, caller=caller)
             if now < answer_deadline and self._keeper.can_ask(lacking, now):
@@ -198,9 +201,6 @@ class Admission:
                 await self._next_change(lacking, _ASK_PAUSE_MAX_SECONDS)
             else:
                 return self._give_up(lacking, caller=caller)
-            hold = self.try_admit(bounds, estimate)
-            if hold is not None:
-                return hold
 
     async def _ask(self, lacking: Sequence[Bound], estimate: Estimate, *, pause: float, deadline: float) -> float:
         """Lease what lacks; return for how long nobody asks again when there was no room."""

@@ -219,6 +219,20 @@ async def test_a_call_of_which_nothing_is_known_takes_all_that_is_left(world):
     assert hold.nano_usd == 10 * PRICE
 
 
+async def test_a_call_whose_wait_is_over_takes_what_has_just_come_back(world, clock):
+    admission = admission_of(world.instances[0], world, wait_seconds=5.0)
+    bounds = bounds_of(admission, world, budget(limit=10 * PRICE))
+    unknown = estimate(1_000 * PRICE, takes_the_rest=True)
+    first = await admission.admit(bounds, unknown, caller="a")
+    second = asyncio.ensure_future(admission.admit(bounds, unknown, caller="a"))
+    while not bounds[0].account.waiters:
+        await asyncio.sleep(0)
+    clock.advance(6.0)
+    world.instances[0].numbers.last_seq = 1
+    admission.settle(first, [("key", "k1", "")], model_group="gpt", started_at=clock.now(), seq=1, cost_nano_usd=PRICE)
+    assert (await asyncio.wait_for(second, 5)).nano_usd == 9 * PRICE
+
+
 async def test_near_the_limit_a_call_takes_what_is_free_and_at_least_what_it_needs(world):
     admission = admission_of(world.instances[0], world)
     bounds = bounds_of(admission, world, budget(limit=10 * PRICE))
