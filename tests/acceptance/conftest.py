@@ -21,6 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
     group.addoption("--writes", type=int, default=4, help="admin writes of each kind (test_control_plane.py)")
     group.addoption("--secrets", type=int, default=800, help="how many sealed values a rotation goes through")
+    group.addoption("--budget-calls", type=int, default=400, help="calls against the money of a 20th of them")
     group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
 
 
@@ -35,6 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
         "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
         "secrets_count": 120 + config.getoption("--secrets", 800) / 20,
+        "budget_calls": 120 + config.getoption("--budget-calls", 400) / 5,
         "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
     }
     for item in items:
@@ -65,6 +67,11 @@ def litellm_proxy(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def writes(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--writes", 4))
+
+
+@pytest.fixture
+def budget_calls(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--budget-calls", 400))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ depends, so that a test can tell what an event must hold. GET /seen lists the id
     stream, pause:MS    with "stream": true: chunks, at once or with so long a pause between them
     silent              never answers
     keyed               an answer whose text is the authorization that it was called with
+    fixed, fixed:MS     as plain, slow, stream and pause, and its usage is the same for every call
     second              refuses the first request of each call, and answers the second
 """
 
@@ -24,10 +25,15 @@ import uvloop
 WORDS = ("The", " stick", " has", " two", " halves", ".")
 
 
-def usage_of(call_id: str) -> dict[str, int]:
+FIXED_TOKENS = (40, 20)
+
+
+def usage_of(call_id: str, model: str = "") -> dict[str, int]:
     """Return the usage that the answer to a call reports."""
     number = zlib.crc32(call_id.encode())
     prompt, completion = 10 + number % 90, 1 + number // 90 % 40
+    if model.startswith("fixed"):
+        prompt, completion = FIXED_TOKENS
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
@@ -115,7 +121,7 @@ def _plain(request: dict[str, Any], text: str) -> dict[str, Any]:
         "created": 1,
         "model": request["model"],
         "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-        "usage": usage_of(call_id),
+        "usage": usage_of(call_id, request["model"]),
     }
 
 
@@ -127,7 +133,7 @@ def _chunks(request: dict[str, Any]) -> list[bytes]:
     ]
     parts.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     if (request.get("stream_options") or {}).get("include_usage"):
-        parts.append({"choices": [], "usage": usage_of(call_id)})
+        parts.append({"choices": [], "usage": usage_of(call_id, request["model"])})
     return [*(b"data: " + json.dumps({**head, **part}).encode() + b"\n\n" for part in parts), b"data: [DONE]\n\n"]
 
 

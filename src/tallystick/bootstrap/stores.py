@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tallystick.access.budget_store import BudgetStore
 from tallystick.config.settings import Settings
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
@@ -26,6 +27,7 @@ class Store:
     auditor: LedgerAuditor
     inspector: StoreInspector
     control: ControlStore
+    budgets: BudgetStore
     specs: SpecStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
@@ -47,6 +49,7 @@ def open_store(settings: Settings, *, clock: Clock) -> Store:
 
 def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.audit import SqliteAuditor
+    from tallystick.stores.sqlite.budgets import SqliteBudgetStore
     from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
@@ -67,6 +70,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         auditor=SqliteAuditor(database=database),
         inspector=SqliteInspector(database=database),
         control=SqliteControlStore(database=database),
+        budgets=SqliteBudgetStore(database=database),
         specs=SqliteSpecStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
@@ -76,6 +80,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
 
 def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.audit import PostgresAuditor
+    from tallystick.stores.postgres.budgets import PostgresBudgetStore
     from tallystick.stores.postgres.control import PostgresControlStore
     from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
@@ -99,6 +104,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         auditor=PostgresAuditor(database=database),
         inspector=PostgresInspector(database=database),
         control=PostgresControlStore(database=database),
+        budgets=PostgresBudgetStore(database=database),
         specs=PostgresSpecStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
