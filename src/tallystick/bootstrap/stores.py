@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tallystick.access.budget_store import BudgetStore
 from tallystick.config.settings import Settings
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
@@ -27,6 +28,8 @@ class Store:
     inspector: StoreInspector
     control: ControlStore
     specs: SpecStore
+    budgets: BudgetStore | None = None
+    """None for an engine that does not keep them yet."""
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -47,6 +50,7 @@ def open_store(settings: Settings, *, clock: Clock) -> Store:
 
 def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.audit import SqliteAuditor
+    from tallystick.stores.sqlite.budgets import SqliteBudgetStore
     from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
@@ -68,6 +72,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         inspector=SqliteInspector(database=database),
         control=SqliteControlStore(database=database),
         specs=SqliteSpecStore(database=database),
+        budgets=SqliteBudgetStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
