@@ -17,8 +17,21 @@ _COMPARISONS = (
     ("daily_entity_spend", "audit_daily_entity_spend"),
     ("daily_spend", "audit_daily_spend"),
     ("totals", "audit_totals"),
+    ("budget_windows", "audit_budget_windows"),
 )
-_SUM_TABLES = ("daily_entity_spend", "daily_spend", "totals")
+# In the order of locks; leases and new windows wait only for the last part.
+_REPAIRS = (
+    "remove_unfounded_daily_entity_spend",
+    "rebuild_daily_entity_spend",
+    "remove_unfounded_daily_spend",
+    "rebuild_daily_spend",
+    "remove_unfounded_totals",
+    "rebuild_totals",
+)
+_BUDGET_REPAIRS = (
+    "remove_unfounded_budget_leases",
+    "rebuild_budget_windows",
+)
 
 
 class PostgresAuditor:
@@ -57,12 +70,19 @@ class PostgresAuditor:
         changed = 0
         async with self._database.transaction() as connection:
             await connection.execute(self._queries["no_statement_timeout"])
-            await connection.execute(self._queries["keep_commits_out"], timeout=self._timeout_seconds)
-            for table in _SUM_TABLES:
-                for name in (f"remove_unfounded_{table}", f"rebuild_{table}"):
-                    status = await connection.execute(self._queries[name], timeout=self._timeout_seconds)
-                    changed += int(status.rpartition(" ")[2])
+            await self._execute(connection, "keep_commits_out")
+            for name in _REPAIRS:
+                changed += await self._execute(connection, name)
+            await self._execute(connection, "lock_ledger_head")
+            await self._execute(connection, "lock_all_budget_windows")
+            for name in _BUDGET_REPAIRS:
+                changed += await self._execute(connection, name)
         return changed
+
+    async def _execute(self, connection: Connection, name: str) -> int:
+        """Return how many rows the statement changed; of one that only takes locks the number means nothing."""
+        status = await connection.execute(self._queries[name], timeout=self._timeout_seconds)
+        return int(number) if (number := status.rpartition(" ")[2]).isdigit() else 0
 
     async def _fetch(self, connection: Connection, name: str, *values: int) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await connection.fetch(self._queries[name], *values, timeout=self._timeout_seconds)
@@ -103,6 +123,14 @@ def _position_differences(row: asyncpg.Record) -> Iterator[Difference]:
     for column, found in (("position", row["head"] or 0), ("last_position", row["last_position"])):
         if found != row["commits"]:
             yield Difference(table="ledger_head", row="1", column=column, found=found, expected=row["commits"])
+    if row["budget_windows"] < row["budget_windows_there"]:
+        yield Difference(
+            table="ledger_head",
+            row="1",
+            column="budget_windows",
+            found=row["budget_windows"],
+            expected=row["budget_windows_there"],
+        )
 
 
 def _difference(table: str, row: asyncpg.Record) -> Difference:

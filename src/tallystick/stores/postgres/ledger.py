@@ -19,6 +19,7 @@ from tallystick.ledger.store import (
     GroupBy,
     SumRow,
 )
+from tallystick.stores.postgres.budget_commit import BudgetCommit
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.encoding import columns_of, fold_in_slices, records_in_slices
@@ -109,32 +110,35 @@ class PostgresLedger:
             days = {event.started_at.astimezone(UTC).date() for event in batch.events}
         await self._partitions.ensure(days)
         async with self._database.transaction() as connection:
-            producer_no, watermark = await self._lock_producer(connection, batch.producer_id)
+            producer_no, watermark, windows_made = await self._lock_producer(connection, batch.producer_id)
             rest = batch.above(watermark)
             if rest is None or rest.first_seq > watermark + 1:
                 return watermark
-            await self._write(connection, rest, producer_no)
+            await self._write(connection, rest, producer_no, windows_made)
             return rest.last_seq
 
-    async def _write(self, connection: Connection, batch: Batch, producer_no: int) -> None:
+    async def _write(self, connection: Connection, batch: Batch, producer_no: int, windows_made: int) -> None:
         """Write everything that belongs to the batch, tables in this order for every committer.
 
         Until the first sum is written only this producer's row is locked, which nobody else needs. So what a statement
         needs is computed while the database works on the one before it.
         """
         queries = self._queries
+        budgets = BudgetCommit(batch, queries=queries, windows_made=windows_made)
         folding, entities = await _meanwhile(
-            self._write_events(connection, batch, producer_no), _fold_and_list_entities(batch)
+            self._write_events(connection, batch, producer_no), _fold_and_list_entities(batch, budgets)
         )
         await self._write_dead_letters(connection, batch, producer_no)
+        await budgets.look(connection)
         daily = await _meanwhile(
             self._add(connection, queries["add_daily_entity_spend"], entities), _columns_later(folding.daily)
         )
         totals = await _meanwhile(
             self._add(connection, queries["add_daily_spend"], daily), _columns_later(folding.totals)
         )
-        await self._add(connection, queries["add_totals"], totals)
-        await self._advance(connection, batch, producer_no)
+        await _meanwhile(self._add(connection, queries["add_totals"], totals), budgets.charge())
+        windows_made = await self._advance(connection, batch, producer_no)
+        await budgets.write(connection, windows_made=windows_made)
 
     async def _write_events(self, connection: Connection, batch: Batch, producer_no: int) -> None:
         if batch.events:
@@ -147,9 +151,10 @@ class PostgresLedger:
         if columns:
             await connection.execute(statement, *columns)
 
-    async def _advance(self, connection: Connection, batch: Batch, producer_no: int) -> None:
+    async def _advance(self, connection: Connection, batch: Batch, producer_no: int) -> int:
+        """Take the next place in the order of commits; return how many windows of budgets were ever made."""
         times = [event.started_at for event in batch.events]
-        position = await connection.fetchval(
+        windows_made = await connection.fetchval(
             self._queries["advance_watermark"],
             producer_no,
             batch.first_seq - 1,
@@ -162,7 +167,8 @@ class PostgresLedger:
             max(times, default=None),
             self._database.clock.now(),
         )
-        assert position is not None, "the producer's row is locked, so its watermark is what we read"
+        assert windows_made is not None, "the producer's row is locked, so its watermark is what we read"
+        return int(windows_made)
 
     async def _write_dead_letters(self, connection: Connection, batch: Batch, producer_no: int) -> None:
         letters = batch.dead_letters
@@ -178,13 +184,13 @@ class PostgresLedger:
                 self._database.clock.now(),
             )
 
-    async def _lock_producer(self, connection: Connection, producer_id: str) -> tuple[int, int]:
+    async def _lock_producer(self, connection: Connection, producer_id: str) -> tuple[int, int, int]:
         row = await connection.fetchrow(self._queries["lock_producer"], producer_id)
         if row is None:
             await connection.execute(self._queries["add_producer"], producer_id, self._database.clock.now())
             row = await connection.fetchrow(self._queries["lock_producer"], producer_id)
         assert row is not None, "the row was there or has been made"
-        return row["producer_no"], row["watermark"]
+        return row["producer_no"], row["watermark"], row["budget_windows"]
 
 
 async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -203,8 +209,9 @@ async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, Resul
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _fold_and_list_entities(batch: Batch) -> tuple[Folding, list[str]]:
+async def _fold_and_list_entities(batch: Batch, budgets: BudgetCommit) -> tuple[Folding, list[str]]:
     folding = await fold_in_slices(batch)
+    await budgets.gather()
     return folding, await columns_of(folding.daily_entities())
 
 

@@ -44,9 +44,12 @@ FULL JOIN (
 ORDER BY 1
 
 -- name: audit_positions
--- Return the head of the feed, and what the commits say that it should be.
+-- Return the head of the feed, and what the commits say that it should be; how many windows and aliases of budgets were
+-- ever made, and how many there are.
 SELECT
     (SELECT position FROM ledger_head WHERE id = 1) AS head,
+    (SELECT coalesce(sum(budget_windows), 0)::bigint FROM ledger_head WHERE id = 1) AS budget_windows,
+    (SELECT count(*) FROM budget_windows) + (SELECT count(*) FROM budget_aliases) AS budget_windows_there,
     (SELECT count(*) FROM commits) AS commits,
     (SELECT coalesce(max(position), 0) FROM commits) AS last_position
 

@@ -12,8 +12,12 @@ INSERT INTO producers (producer_id, watermark, created_at, updated_at) VALUES ($
 ON CONFLICT (producer_id) DO NOTHING
 
 -- name: lock_producer
--- Return a producer's number and watermark; nobody else commits for it until the transaction ends.
-SELECT producer_no, watermark FROM producers WHERE producer_id = $1 FOR UPDATE
+-- Return a producer's number and watermark; nobody else commits for it until the transaction ends. Along with them, how
+-- many windows of budgets were ever made: with none, a commit has nothing to do with them.
+SELECT producer_no, watermark, (SELECT budget_windows FROM ledger_head WHERE id = 1) AS budget_windows
+FROM producers
+WHERE producer_id = $1
+FOR UPDATE
 
 -- name: add_dead_letters
 -- Keep the events that were refused, with their reason and their money.
@@ -130,19 +134,24 @@ ON CONFLICT (entity_type, entity_id, member_id) DO UPDATE SET
     cost_nano_usd = sums.cost_nano_usd + excluded.cost_nano_usd
 
 -- name: advance_watermark
--- Take the next position, set the watermark, and note the commit. The last statement of a commit: the lock on
--- ledger_head, which all committers share, is held for the shortest time, and positions are given in commit order.
+-- Take the next position, set the watermark, and note the commit; return how many windows of budgets were ever made.
+-- Only these windows come behind it: the lock on ledger_head, which all committers share, is held for the shortest time,
+-- and positions are given in commit order.
 WITH head AS (
-    UPDATE ledger_head SET position = position + 1 WHERE id = 1 RETURNING position
+    UPDATE ledger_head SET position = position + 1 WHERE id = 1 RETURNING position, budget_windows
 ),
 producer AS (
     UPDATE producers SET watermark = $4, updated_at = $10
     WHERE producer_no = $1 AND watermark = $2
     RETURNING producer_no
+),
+noted AS (
+    INSERT INTO commits (
+        position, producer_no, first_seq, last_seq, events, dead_letters, cost_nano_usd, first_time, last_time,
+        committed_at
+    )
+    SELECT head.position, producer.producer_no, $3, $4, $5, $6, $7, $8, $9, $10
+    FROM head CROSS JOIN producer
+    RETURNING position
 )
-INSERT INTO commits (
-    position, producer_no, first_seq, last_seq, events, dead_letters, cost_nano_usd, first_time, last_time, committed_at
-)
-SELECT head.position, producer.producer_no, $3, $4, $5, $6, $7, $8, $9, $10
-FROM head CROSS JOIN producer
-RETURNING position
+SELECT head.budget_windows FROM head JOIN noted ON noted.position = head.position
