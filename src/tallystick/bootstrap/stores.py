@@ -28,8 +28,7 @@ class Store:
     inspector: StoreInspector
     control: ControlStore
     specs: SpecStore
-    budgets: BudgetStore | None = None
-    """None for an engine that does not keep them yet."""
+    budgets: BudgetStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -81,6 +80,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
 
 def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.audit import PostgresAuditor
+    from tallystick.stores.postgres.budgets import PostgresBudgetStore
     from tallystick.stores.postgres.control import PostgresControlStore
     from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
@@ -105,6 +105,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         inspector=PostgresInspector(database=database),
         control=PostgresControlStore(database=database),
         specs=PostgresSpecStore(database=database),
+        budgets=PostgresBudgetStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
