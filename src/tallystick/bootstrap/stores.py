@@ -29,6 +29,7 @@ class Store:
     control: ControlStore
     budgets: BudgetStore
     specs: SpecStore
+    budgets: BudgetStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -72,6 +73,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         control=SqliteControlStore(database=database),
         budgets=SqliteBudgetStore(database=database),
         specs=SqliteSpecStore(database=database),
+        budgets=SqliteBudgetStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -106,6 +108,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         control=PostgresControlStore(database=database),
         budgets=PostgresBudgetStore(database=database),
         specs=PostgresSpecStore(database=database),
+        budgets=PostgresBudgetStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
