@@ -85,4 +85,4 @@ async def _spend(instances: Instances, upstream: UpstreamProcess, count: int, **
     assert budget * CALL_NANO_USD - spent < ESTIMATE_NANO_USD_MAX, "there is room, and calls are refused"
     info = await instances.info(headers)
     assert round(info["spend"] * 1e9) == spent
-    return f"{seconds:.1f} s, {at_once} of {budget} at once, {len(events)} in all, {refused} refused, {spent / 1e9:.6f} USD"
+    return f"{at_once} of {budget} at once ({seconds:.1f} s), {len(events)} in all, {refused} refused, {spent} nano-USD"
