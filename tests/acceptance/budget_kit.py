@@ -61,9 +61,13 @@ def started(
     instances: int = 1,
     models: tuple[str, ...] = MODELS,
     sections: dict[str, Any] | None = None,
+    of_instance: Mapping[int, dict[str, Any]] | None = None,
     **general: Any,
 ) -> Iterator[list[ServerProcess]]:
-    """Start instances, each with its own home. What is observed by calls is not to wait for the disk."""
+    """Start instances, each with its own home; `of_instance` are settings of single ones.
+
+    What is observed by calls is not to wait for the disk.
+    """
     quick = {
         "database_connect_timeout_seconds": 1,
         "database_statement_timeout_seconds": 3,
@@ -77,7 +81,7 @@ def started(
                 upstream_url=upstream.url,
                 models=models,
                 database_url=database_url,
-                general={**quick, **general},
+                general={**quick, **general, **(of_instance or {}).get(number, {})},
                 sections=sections,
             )
             for number in range(instances)
@@ -137,6 +141,10 @@ class Instances:
         load = self._loads[instance % len(self._loads)]
         return await load.call(self.session, model, leaves_after=leaves_after, headers=headers, **fields)
 
+    def instance_of(self, call_id: str) -> int:
+        """Return which instance a call was made of."""
+        return next(number for number, load in enumerate(self._loads) if call_id.startswith(f"{load.seed}-"))
+
     async def calls(
         self, headers: Headers, *, count: int, clients: int, leave_every: int = 0, **fields: Any
     ) -> list[Call]:
@@ -169,7 +177,11 @@ class Instances:
     async def events_of(self, calls: Sequence[Call], *, server: ServerProcess | None = None) -> list[SpendEvent]:
         """Return the events of these calls when all are there that were answered, begun or left."""
         server = server or self.servers[0]
-        await committed_calls(server, self.session, {call.call_id for call in calls if call.status == 200})
+        await committed_calls(server, self.session, {call.call_id for call in answered(calls)})
+        return await self.events_now(calls, server=server)
+
+    async def events_now(self, calls: Sequence[Call], *, server: ServerProcess) -> list[SpendEvent]:
+        """Return those of their events that are committed."""
         ids = {call.call_id for call in calls}
         return [event for event in await read_ledger(server) if event.metadata["call"] in ids]
 
