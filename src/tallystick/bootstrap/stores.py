@@ -29,7 +29,6 @@ class Store:
     control: ControlStore
     budgets: BudgetStore
     specs: SpecStore
-    budgets: BudgetStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -73,7 +72,6 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         control=SqliteControlStore(database=database),
         budgets=SqliteBudgetStore(database=database),
         specs=SqliteSpecStore(database=database),
-        budgets=SqliteBudgetStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -108,7 +106,6 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         control=PostgresControlStore(database=database),
         budgets=PostgresBudgetStore(database=database),
         specs=PostgresSpecStore(database=database),
-        budgets=PostgresBudgetStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
