@@ -125,6 +125,14 @@ class Deliveries(RuleBasedStateMachine):
             for batch in batches:
                 self.watermarks[batch.producer_id] = after(batch, self.watermarks[batch.producer_id])
 
+    @rule(producers=st.lists(st.sampled_from(PRODUCERS), min_size=1, max_size=5), parts=st.data(), loses=st.booleans())
+    def deliver_many_in_one_call(self, producers: list[str], parts: st.DataObject, loses: bool) -> None:
+        batches = [batch for producer in producers if (batch := self._draw_batch(producer, parts))]
+        watermarks = self.runner.run(self._commit_many(batches, loses_reply=loses))
+        for batch in batches:
+            self.watermarks[batch.producer_id] = after(batch, self.watermarks[batch.producer_id])
+        assert watermarks in (None, {batch.producer_id: self.watermarks[batch.producer_id] for batch in batches})
+
     @precondition(lambda self: hasattr(self, "engine"))
     @invariant()
     def it_adds_up(self) -> None:
@@ -154,6 +162,14 @@ class Deliveries(RuleBasedStateMachine):
                 await self.engine.ledger.commit(batch)
         else:
             await self.engine.ledger.commit(batch)
+
+    async def _commit_many(self, batches: list[Batch], *, loses_reply: bool) -> dict[str, int] | None:
+        if loses_reply and isinstance(self.engine.ledger, MemoryStore):
+            self.engine.ledger.lose_reply_next()
+            with pytest.raises(StoreUnavailable):
+                await self.engine.ledger.commit_many(batches)
+            return None
+        return await self.engine.peer.commit_many(batches)
 
     def _draw_batch(self, producer: str, part: st.DataObject) -> Batch | None:
         """Return a contiguous run of the journal that begins near its watermark: below, above or one too far."""

@@ -33,6 +33,14 @@ class LedgerStore(Protocol):
         database refuses the data itself (nothing was changed; bisect).
         """
 
+    async def commit_many(self, batches: Sequence[Batch]) -> dict[str, int]:
+        """Commit batches of any producers in one transaction; return the watermark of each producer among them.
+
+        All of it is as if they had been committed one after the other, each as `commit` promises: what repeats,
+        overlaps or leaves a gap, also among them, counts once or not at all. A producer gets one row in `commits`.
+        Either everything is in force afterwards, or, when this raises (as `commit`), nothing.
+        """
+
 
 class CommittedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event as the store holds it, with its number and its place in the order of commits."""

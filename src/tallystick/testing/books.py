@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -67,36 +67,11 @@ class Books:
     budgets: BudgetBooks = field(default_factory=BudgetBooks)
     _event_ids: set[str] = field(default_factory=set)
 
-    def commit(self, batch: Batch) -> int:
-        """Apply the part above the watermark, as `LedgerStore.commit` promises."""
-        watermark = self.watermarks.get(batch.producer_id, 0)
-        part = batch.above(watermark)
-        if part is None or part.first_seq > watermark + 1:
-            return watermark
-        self._require_storable(part)
-        position = len(self.commits) + 1
-        times = [event.started_at for event in part.events]
-        self.commits.append(
-            Commit(
-                position=position,
-                producer_id=part.producer_id,
-                first_seq=part.first_seq,
-                last_seq=part.last_seq,
-                events=len(part.events),
-                dead_letters=len(part.dead_letters),
-                cost_nano_usd=sum(event.cost_nano_usd for event in part.events),
-                first_time=min(times, default=None),
-                last_time=max(times, default=None),
-            )
-        )
-        for seq, event in zip(part.numbers, part.events, strict=True):
-            cursor = f"{position}:{seq}"
-            self.events.append(CommittedEvent(event=event, producer_id=part.producer_id, seq=seq, cursor=cursor))
-        self.budgets.count(part.producer_id, self.events[len(self.events) - len(part.events) :])
-        self.dead_letters += [Letter(part.producer_id, letter) for letter in part.dead_letters]
-        self._add(fold(part.events))
-        self.watermarks[part.producer_id] = part.last_seq
-        return part.last_seq
+    def commit(self, parts: Sequence[Batch]) -> None:
+        """Apply batches that each continue their producer's watermark: all of them, or none and RowRefused."""
+        self._require_storable(parts)
+        for part in parts:
+            self._apply(part)
 
     def expected(self) -> Deltas:
         """Return what the sums have to be."""
@@ -134,9 +109,34 @@ class Books:
             difference_count=len(differences),
         )
 
-    def _require_storable(self, batch: Batch) -> None:
+    def _apply(self, part: Batch) -> None:
+        assert part.first_seq == self.watermarks.get(part.producer_id, 0) + 1
+        position = len(self.commits) + 1
+        times = [event.started_at for event in part.events]
+        self.commits.append(
+            Commit(
+                position=position,
+                producer_id=part.producer_id,
+                first_seq=part.first_seq,
+                last_seq=part.last_seq,
+                events=len(part.events),
+                dead_letters=len(part.dead_letters),
+                cost_nano_usd=sum(event.cost_nano_usd for event in part.events),
+                first_time=min(times, default=None),
+                last_time=max(times, default=None),
+            )
+        )
+        for seq, event in zip(part.numbers, part.events, strict=True):
+            cursor = f"{position}:{seq}"
+            self.events.append(CommittedEvent(event=event, producer_id=part.producer_id, seq=seq, cursor=cursor))
+        self.budgets.count(part.producer_id, self.events[len(self.events) - len(part.events) :])
+        self.dead_letters += [Letter(part.producer_id, letter) for letter in part.dead_letters]
+        self._add(fold(part.events))
+        self.watermarks[part.producer_id] = part.last_seq
+
+    def _require_storable(self, parts: Sequence[Batch]) -> None:
         seen: set[str] = set()
-        for event in batch.events:
+        for event in (event for part in parts for event in part.events):
             if event.event_id in seen or event.event_id in self._event_ids:
                 raise RowRefused(f"The event {event.event_id} is there already.")
             seen.add(event.event_id)

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from tallystick.errors import BadRequest, RowRefused, StoreUnavailable
 from tallystick.ledger.batch import COUNTERS, Batch, Counters
 from tallystick.ledger.event import SpendEvent
+from tallystick.ledger.parts import parts_above
 from tallystick.ledger.store import (
     CUBE_GROUPS,
     ENTITY_DAY_GROUPS,
@@ -74,14 +75,11 @@ class MemoryStore:
 
     async def commit(self, batch: Batch) -> int:
         await self._begin("commit")
-        part = batch.above(self.books.watermarks.get(batch.producer_id, 0))
-        if self._refused is not None and part is not None and any(map(self._refused, part.events)):
-            raise RowRefused("The store was told to refuse an event of this batch.")
-        watermark = self.books.commit(batch)
-        if self._lost_replies:
-            self._lost_replies -= 1
-            raise StoreUnavailable("The store was told to lose its reply.")
-        return watermark
+        return self._commit((batch,))[batch.producer_id]
+
+    async def commit_many(self, batches: Sequence[Batch]) -> dict[str, int]:
+        await self._begin("commit_many")
+        return self._commit(batches)
 
     # LedgerReader
 
@@ -180,6 +178,16 @@ class MemoryStore:
     async def repair(self) -> int:
         await self._begin("repair")
         return self.books.repair()
+
+    def _commit(self, batches: Sequence[Batch]) -> dict[str, int]:
+        parts = parts_above(batches, self.books.watermarks)
+        if self._refused is not None and any(self._refused(event) for part in parts for event in part.events):
+            raise RowRefused("The store was told to refuse an event of these batches.")
+        self.books.commit(parts)
+        if self._lost_replies:
+            self._lost_replies -= 1
+            raise StoreUnavailable("The store was told to lose its reply.")
+        return {batch.producer_id: self.books.watermarks.get(batch.producer_id, 0) for batch in batches}
 
     async def _begin(self, name: str) -> None:
         self.calls.append(name)

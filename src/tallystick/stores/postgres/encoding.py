@@ -1,4 +1,4 @@
-"""A batch as the database takes it: rows for COPY and columns for upserts, made in slices.
+"""Batches as the database takes them: rows for COPY and columns for upserts, made in slices.
 
 The work is cut up so that the event loop does other things in between, and so that it is done while the database is
 busy with the statement before.
@@ -17,21 +17,23 @@ from tallystick.stores.postgres.rows import Record, records_of
 SLICE = 250
 
 
-async def records_in_slices(batch: Batch, *, producer_no: int) -> AsyncIterator[Record]:
-    """Yield the rows of a batch as COPY takes them in."""
-    for start in range(0, len(batch.events), SLICE):
-        end = start + SLICE
-        for record in records_of(producer_no, batch.numbers[start:end], batch.events[start:end]):
-            yield record
-        await asyncio.sleep(0)
+async def records_in_slices(batches: Sequence[Batch], *, producer_nos: Sequence[int]) -> AsyncIterator[Record]:
+    """Yield the rows of batches as COPY takes them in."""
+    for batch, producer_no in zip(batches, producer_nos, strict=True):
+        for start in range(0, len(batch.events), SLICE):
+            end = start + SLICE
+            for record in records_of(producer_no, batch.numbers[start:end], batch.events[start:end]):
+                yield record
+            await asyncio.sleep(0)
 
 
-async def fold_in_slices(batch: Batch) -> Folding:
-    """Return the sums of a batch."""
+async def fold_in_slices(batches: Sequence[Batch]) -> Folding:
+    """Return the sums of batches."""
     folding = Folding()
-    for start in range(0, len(batch.events), SLICE):
-        folding.add(batch.events[start : start + SLICE])
-        await asyncio.sleep(0)
+    for batch in batches:
+        for start in range(0, len(batch.events), SLICE):
+            folding.add(batch.events[start : start + SLICE])
+            await asyncio.sleep(0)
     return folding
 
 

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, date
 from typing import Any, TypeVar
 
+import asyncpg
+
 from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import Batch, Counters, Folding
+from tallystick.ledger.parts import parts_above
 from tallystick.ledger.store import (
     ActivityFilter,
     CommittedEvent,
@@ -49,8 +52,14 @@ class PostgresLedger:
 
     async def commit(self, batch: Batch) -> int:
         """Commit what of `batch` is above the watermark, once; return the watermark."""
+        return (await self.commit_many((batch,)))[batch.producer_id]
+
+    async def commit_many(self, batches: Sequence[Batch]) -> dict[str, int]:
+        """Commit what of all batches is above their producers' watermarks, in one transaction; return those."""
+        if not batches:
+            return {}
         try:
-            return await self._commit(batch)
+            return await self._commit(batches)
         except StoreUnavailable:
             # What we know about the database may be about another one when it comes back.
             self._partitions.forget()
@@ -105,30 +114,38 @@ class PostgresLedger:
             entity_type=entity_type, entity_ids=entity_ids, models=models, first=first, last=last, limit=limit
         )
 
-    async def _commit(self, batch: Batch) -> int:
+    async def _commit(self, batches: Sequence[Batch]) -> dict[str, int]:
         with encoding():
-            days = {event.started_at.astimezone(UTC).date() for event in batch.events}
+            days = {event.started_at.astimezone(UTC).date() for batch in batches for event in batch.events}
         await self._partitions.ensure(days)
+        producer_ids = sorted({batch.producer_id for batch in batches})
         async with self._database.transaction() as connection:
-            producer_no, watermark, windows_made = await self._lock_producer(connection, batch.producer_id)
-            rest = batch.above(watermark)
-            if rest is None or rest.first_seq > watermark + 1:
-                return watermark
-            await self._write(connection, rest, producer_no, windows_made)
-            return rest.last_seq
+            producers = await connection.fetch(self._queries["lock_producers"], producer_ids)
+            if len(producers) == len(producer_ids):
+                watermarks = {row["producer_id"]: row["watermark"] for row in producers}
+                parts = parts_above(batches, watermarks)
+                if parts:
+                    await self._write(connection, parts, producers)
+                return watermarks | {part.producer_id: part.last_seq for part in parts}
+        # Made apart, before any is locked: in one transaction with the locks, two commits could wait for each other.
+        async with self._database.connection() as connection:
+            await connection.execute(self._queries["add_producers"], producer_ids, self._database.clock.now())
+        return await self._commit(batches)
 
-    async def _write(self, connection: Connection, batch: Batch, producer_no: int, windows_made: int) -> None:
-        """Write everything that belongs to the batch, tables in this order for every committer.
+    async def _write(self, connection: Connection, parts: Sequence[Batch], producers: Sequence[asyncpg.Record]) -> None:
+        """Write everything that belongs to the batches, tables in this order for every committer.
 
-        Until the first sum is written only this producer's row is locked, which nobody else needs. So what a statement
-        needs is computed while the database works on the one before it.
+        Until the first sum is written only these producers' rows are locked, which nobody else needs. So what a
+        statement needs is computed while the database works on the one before it.
         """
         queries = self._queries
-        budgets = BudgetCommit(batch, queries=queries, windows_made=windows_made)
+        numbers = {row["producer_id"]: row["producer_no"] for row in producers}
+        producer_nos = [numbers[part.producer_id] for part in parts]
+        budgets = BudgetCommit(parts, queries=queries, windows_made=producers[0]["budget_windows"])
         folding, entities = await _meanwhile(
-            self._write_events(connection, batch, producer_no), _fold_and_list_entities(batch, budgets)
+            self._write_events(connection, parts, producer_nos), _fold_and_list_entities(parts, budgets)
         )
-        await self._write_dead_letters(connection, batch, producer_no)
+        await self._write_dead_letters(connection, parts, producer_nos)
         await budgets.look(connection)
         daily = await _meanwhile(
             self._add(connection, queries["add_daily_entity_spend"], entities), _columns_later(folding.daily)
@@ -137,60 +154,58 @@ class PostgresLedger:
             self._add(connection, queries["add_daily_spend"], daily), _columns_later(folding.totals)
         )
         await _meanwhile(self._add(connection, queries["add_totals"], totals), budgets.charge())
-        windows_made = await self._advance(connection, batch, producer_no)
+        windows_made = await self._advance(connection, parts, producer_nos)
         await budgets.write(connection, windows_made=windows_made)
 
-    async def _write_events(self, connection: Connection, batch: Batch, producer_no: int) -> None:
-        if batch.events:
+    async def _write_events(self, connection: Connection, parts: Sequence[Batch], producer_nos: Sequence[int]) -> None:
+        if any(part.events for part in parts):
             with encoding():
                 await connection.copy_records_to_table(
-                    "spend_events", records=records_in_slices(batch, producer_no=producer_no), columns=EVENT_COLUMNS
+                    "spend_events", records=records_in_slices(parts, producer_nos=producer_nos), columns=EVENT_COLUMNS
                 )
 
     async def _add(self, connection: Connection, statement: str, columns: list[str]) -> None:
         if columns:
             await connection.execute(statement, *columns)
 
-    async def _advance(self, connection: Connection, batch: Batch, producer_no: int) -> int:
-        """Take the next place in the order of commits; return how many windows of budgets were ever made."""
-        times = [event.started_at for event in batch.events]
+    async def _advance(self, connection: Connection, parts: Sequence[Batch], producer_nos: Sequence[int]) -> int:
+        """Take the next places in the order of commits; return how many windows of budgets were ever made."""
+        times = [[event.started_at for event in part.events] for part in parts]
         windows_made = await connection.fetchval(
-            self._queries["advance_watermark"],
-            producer_no,
-            batch.first_seq - 1,
-            batch.first_seq,
-            batch.last_seq,
-            len(batch.events),
-            len(batch.dead_letters),
-            sum(event.cost_nano_usd for event in batch.events),
-            min(times, default=None),
-            max(times, default=None),
+            self._queries["advance_watermarks"],
+            producer_nos,
+            [part.first_seq for part in parts],
+            [part.last_seq for part in parts],
+            [len(part.events) for part in parts],
+            [len(part.dead_letters) for part in parts],
+            [sum(event.cost_nano_usd for event in part.events) for part in parts],
+            [min(each, default=None) for each in times],
+            [max(each, default=None) for each in times],
             self._database.clock.now(),
+            len(parts),
         )
-        assert windows_made is not None, "the producer's row is locked, so its watermark is what we read"
+        assert windows_made is not None, "the producers' rows are locked, so their watermarks are what we read"
         return int(windows_made)
 
-    async def _write_dead_letters(self, connection: Connection, batch: Batch, producer_no: int) -> None:
-        letters = batch.dead_letters
+    async def _write_dead_letters(
+        self, connection: Connection, parts: Sequence[Batch], producer_nos: Sequence[int]
+    ) -> None:
+        letters = [
+            (producer_no, letter)
+            for part, producer_no in zip(parts, producer_nos, strict=True)
+            for letter in part.dead_letters
+        ]
         if letters:
             await connection.execute(
                 self._queries["add_dead_letters"],
-                producer_no,
-                [letter.seq for letter in letters],
-                [_without_nul(letter.event_id) for letter in letters],
-                [_without_nul(letter.reason) for letter in letters],
-                [letter.cost_nano_usd for letter in letters],
-                [letter.payload for letter in letters],
+                [producer_no for producer_no, _ in letters],
+                [letter.seq for _, letter in letters],
+                [_without_nul(letter.event_id) for _, letter in letters],
+                [_without_nul(letter.reason) for _, letter in letters],
+                [letter.cost_nano_usd for _, letter in letters],
+                [letter.payload for _, letter in letters],
                 self._database.clock.now(),
             )
-
-    async def _lock_producer(self, connection: Connection, producer_id: str) -> tuple[int, int, int]:
-        row = await connection.fetchrow(self._queries["lock_producer"], producer_id)
-        if row is None:
-            await connection.execute(self._queries["add_producer"], producer_id, self._database.clock.now())
-            row = await connection.fetchrow(self._queries["lock_producer"], producer_id)
-        assert row is not None, "the row was there or has been made"
-        return row["producer_no"], row["watermark"], row["budget_windows"]
 
 
 async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -209,8 +224,8 @@ async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, Resul
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _fold_and_list_entities(batch: Batch, budgets: BudgetCommit) -> tuple[Folding, list[str]]:
-    folding = await fold_in_slices(batch)
+async def _fold_and_list_entities(parts: Sequence[Batch], budgets: BudgetCommit) -> tuple[Folding, list[str]]:
+    folding = await fold_in_slices(parts)
     await budgets.gather()
     return folding, await columns_of(folding.daily_entities())
 

@@ -12,6 +12,7 @@ import msgspec
 
 from tallystick.errors import BadRequest
 from tallystick.ledger.batch import COUNTERS, Batch, fold
+from tallystick.ledger.parts import parts_above
 from tallystick.ledger.store import (
     CUBE_GROUPS,
     ENTITY_DAY_GROUPS,
@@ -55,6 +56,10 @@ class SqliteLedger:
     async def commit(self, batch: Batch) -> int:
         now = microseconds(self._database.clock.now())
         return await self._database.write(lambda connection: _commit(connection, batch, now=now))
+
+    async def commit_many(self, batches: Sequence[Batch]) -> dict[str, int]:
+        now = microseconds(self._database.clock.now())
+        return await self._database.write(lambda connection: _commit_many(connection, batches, now=now))
 
     async def events_after(self, cursor: str, *, limit: int, where: EventFilter) -> EventPage:
         position, seq = _parse_cursor(cursor)
@@ -195,6 +200,19 @@ def _commit(connection: apsw.Connection, batch: Batch, *, now: int) -> int:
             return producer.watermark
         _write(connection, rows, producer.number, now=now)
         return rows.batch.last_seq
+
+
+def _commit_many(connection: apsw.Connection, batches: Sequence[Batch], *, now: int) -> dict[str, int]:
+    with immediate(connection):
+        producers = {batch.producer_id: _producer(connection, batch.producer_id) for batch in batches}
+        watermarks = {producer_id: producer.watermark if producer else 0 for producer_id, producer in producers.items()}
+        for part in parts_above(batches, watermarks):
+            producer = producers[part.producer_id] or _insert_producer(connection, part.producer_id, now=now)
+            rows = _rows(connection, part, producer)
+            assert rows is not None, "a part continues the watermark"
+            _write(connection, rows, producer.number, now=now)
+            watermarks[part.producer_id] = part.last_seq
+        return watermarks
 
 
 def _producer(connection: apsw.Connection, producer_id: str) -> _Producer | None:

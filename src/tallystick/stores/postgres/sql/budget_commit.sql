@@ -43,9 +43,9 @@ FROM (
 ) AS locked
 
 -- name: count_in_budget_windows
--- On windows that are locked: add $8 to what was spent. Leases of producer $7 pay it, at most what they hold, and are
+-- On windows that are locked: add $8 to what was spent. Leases of producers $7 pay it, at most what they hold, and are
 -- settled up to $10 then, if they began before number $9. Return those that began at it or behind, by the place of their
--- windows: they pay a part.
+-- charges: they pay a part. A window may be charged for several producers.
 WITH asked AS MATERIALIZED (
     SELECT
         unnest((SELECT $1::text)::text[]) AS scope_type,
@@ -54,41 +54,56 @@ WITH asked AS MATERIALIZED (
         unnest((SELECT $4::text)::text[]) AS model,
         unnest((SELECT $5::text)::timestamptz[]) AS starts_at,
         unnest((SELECT $6::text)::timestamptz[]) AS ends_at,
+        unnest((SELECT $7::text)::text[]) AS holder,
         unnest((SELECT $8::text)::bigint[]) AS spent,
+        unnest((SELECT $9::text)::bigint[]) AS first_seq,
+        unnest((SELECT $10::text)::bigint[]) AS last_seq,
         generate_series(1, $11::integer) AS place
 ),
 charged AS MATERIALIZED (
     SELECT
         asked.place, asked.scope_type, asked.scope_id, asked.member_id, asked.model, asked.starts_at, asked.ends_at,
-        asked.spent, lease.since_seq, lease.amount_nano_usd,
-        CASE WHEN lease.since_seq < $9 THEN greatest(0, least(lease.amount_nano_usd, asked.spent)) ELSE 0 END AS paid
+        asked.holder, asked.spent, asked.first_seq, asked.last_seq, lease.since_seq, lease.amount_nano_usd,
+        CASE
+            WHEN lease.since_seq < asked.first_seq THEN greatest(0, least(lease.amount_nano_usd, asked.spent))
+            ELSE 0
+        END AS paid
     FROM asked
     LEFT JOIN budget_leases AS lease
         ON lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
         AND lease.member_id = asked.member_id AND lease.model = asked.model
         AND lease.starts_at = asked.starts_at AND lease.ends_at = asked.ends_at
-        AND lease.holder = $7
+        AND lease.holder = asked.holder
 ),
 leases AS (
     UPDATE budget_leases AS lease
-    SET amount_nano_usd = lease.amount_nano_usd - charged.paid, settled_seq = greatest(lease.settled_seq, $10)
+    SET
+        amount_nano_usd = lease.amount_nano_usd - charged.paid,
+        settled_seq = greatest(lease.settled_seq, charged.last_seq)
     FROM charged
     WHERE lease.scope_type = charged.scope_type AND lease.scope_id = charged.scope_id
         AND lease.member_id = charged.member_id AND lease.model = charged.model
         AND lease.starts_at = charged.starts_at AND lease.ends_at = charged.ends_at
-        AND lease.holder = $7 AND charged.since_seq IS NOT NULL
+        AND lease.holder = charged.holder AND charged.since_seq IS NOT NULL
+),
+grown AS (
+    SELECT
+        scope_type, scope_id, member_id, model, starts_at, ends_at, sum(spent)::bigint AS spent,
+        sum(paid)::bigint AS paid
+    FROM charged
+    GROUP BY scope_type, scope_id, member_id, model, starts_at, ends_at
 ),
 windows AS (
     UPDATE budget_windows AS held
     SET
-        spent_nano_usd = held.spent_nano_usd + charged.spent,
-        leased_nano_usd = held.leased_nano_usd - charged.paid
-    FROM charged
-    WHERE held.scope_type = charged.scope_type AND held.scope_id = charged.scope_id
-        AND held.member_id = charged.member_id AND held.model = charged.model
-        AND held.starts_at = charged.starts_at AND held.ends_at = charged.ends_at
+        spent_nano_usd = held.spent_nano_usd + grown.spent,
+        leased_nano_usd = held.leased_nano_usd - grown.paid
+    FROM grown
+    WHERE held.scope_type = grown.scope_type AND held.scope_id = grown.scope_id
+        AND held.member_id = grown.member_id AND held.model = grown.model
+        AND held.starts_at = grown.starts_at AND held.ends_at = grown.ends_at
 )
 SELECT place, amount_nano_usd, since_seq
 FROM charged
-WHERE since_seq >= $9 AND since_seq < $10
+WHERE since_seq >= first_seq AND since_seq < last_seq
 ORDER BY place

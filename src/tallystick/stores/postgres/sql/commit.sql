@@ -6,25 +6,31 @@ SELECT watermark FROM producers WHERE producer_id = $1
 -- Return the number under which rows name a producer.
 SELECT producer_no FROM producers WHERE producer_id = $1
 
--- name: add_producer
--- Make the row of a producer unless it is there.
-INSERT INTO producers (producer_id, watermark, created_at, updated_at) VALUES ($1, 0, $2, $2)
+-- name: add_producers
+-- Make the rows of producers unless they are there.
+INSERT INTO producers (producer_id, watermark, created_at, updated_at)
+SELECT asked.producer_id, 0, $2, $2
+FROM unnest($1::text[]) AS asked (producer_id)
+ORDER BY asked.producer_id
 ON CONFLICT (producer_id) DO NOTHING
 
--- name: lock_producer
--- Return a producer's number and watermark; nobody else commits for it until the transaction ends. Along with them, how
--- many windows of budgets were ever made: with none, a commit has nothing to do with them.
-SELECT producer_no, watermark, (SELECT budget_windows FROM ledger_head WHERE id = 1) AS budget_windows
+-- name: lock_producers
+-- Return the numbers and watermarks of producers, locked in their order: nobody else commits for them until the
+-- transaction ends. Along with them, how many windows of budgets were ever made: with none, a commit has nothing to do
+-- with them.
+SELECT
+    producer_id, producer_no, watermark, (SELECT budget_windows FROM ledger_head WHERE id = 1) AS budget_windows
 FROM producers
-WHERE producer_id = $1
+WHERE producer_id = ANY($1::text[])
+ORDER BY producer_id
 FOR UPDATE
 
 -- name: add_dead_letters
 -- Keep the events that were refused, with their reason and their money.
 INSERT INTO dead_letters (producer_no, seq, event_id, reason, cost_nano_usd, payload, created_at)
-SELECT $1, letter.seq, letter.event_id, letter.reason, letter.cost_nano_usd, letter.payload, $7
-FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
-    AS letter (seq, event_id, reason, cost_nano_usd, payload)
+SELECT letter.producer_no, letter.seq, letter.event_id, letter.reason, letter.cost_nano_usd, letter.payload, $7
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])
+    AS letter (producer_no, seq, event_id, reason, cost_nano_usd, payload)
 
 -- name: add_daily_entity_spend
 -- Add to the sums by day of end users and tags. Rows come in key order: every committer locks them in the same order.
@@ -133,25 +139,42 @@ ON CONFLICT (entity_type, entity_id, member_id) DO UPDATE SET
     reasoning_tokens = sums.reasoning_tokens + excluded.reasoning_tokens,
     cost_nano_usd = sums.cost_nano_usd + excluded.cost_nano_usd
 
--- name: advance_watermark
--- Take the next position, set the watermark, and note the commit; return how many windows of budgets were ever made.
--- Only these windows come behind it: the lock on ledger_head, which all committers share, is held for the shortest time,
--- and positions are given in commit order.
-WITH head AS (
-    UPDATE ledger_head SET position = position + 1 WHERE id = 1 RETURNING position, budget_windows
+-- name: advance_watermarks
+-- Take the next positions, one for each producer, set the watermarks, and note the commits; return how many windows of
+-- budgets were ever made, and nothing when a watermark is not where it was. Only these windows come behind it: the lock
+-- on ledger_head, which all committers share, is held for the shortest time, and positions are given in commit order.
+WITH asked AS MATERIALIZED (
+    SELECT
+        part.producer_no, part.first_seq, part.last_seq, part.events, part.dead_letters, part.cost_nano_usd,
+        part.first_time, part.last_time, part.place
+    FROM unnest(
+        $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[],
+        $8::timestamptz[]
+    ) WITH ORDINALITY
+        AS part (
+            producer_no, first_seq, last_seq, events, dead_letters, cost_nano_usd, first_time, last_time, place
+        )
+),
+head AS (
+    UPDATE ledger_head SET position = position + $10::integer WHERE id = 1 RETURNING position, budget_windows
 ),
 producer AS (
-    UPDATE producers SET watermark = $4, updated_at = $10
-    WHERE producer_no = $1 AND watermark = $2
-    RETURNING producer_no
+    UPDATE producers SET watermark = asked.last_seq, updated_at = $9
+    FROM asked
+    WHERE producers.producer_no = asked.producer_no AND producers.watermark = asked.first_seq - 1
+    RETURNING producers.producer_no
 ),
 noted AS (
     INSERT INTO commits (
         position, producer_no, first_seq, last_seq, events, dead_letters, cost_nano_usd, first_time, last_time,
         committed_at
     )
-    SELECT head.position, producer.producer_no, $3, $4, $5, $6, $7, $8, $9, $10
-    FROM head CROSS JOIN producer
+    SELECT
+        head.position - $10::integer + asked.place, asked.producer_no, asked.first_seq, asked.last_seq, asked.events,
+        asked.dead_letters, asked.cost_nano_usd, asked.first_time, asked.last_time, $9
+    FROM head
+    CROSS JOIN asked
+    JOIN producer ON producer.producer_no = asked.producer_no
     RETURNING position
 )
-SELECT head.budget_windows FROM head JOIN noted ON noted.position = head.position
+SELECT head.budget_windows FROM head WHERE (SELECT count(*) FROM noted) = $10::integer
