@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from importlib import resources
 from typing import Final
 
 import msgspec
-from redis.exceptions import NoScriptError
 
 from tallystick.access.rates.quota import Quota
 from tallystick.access.rates.shared import HEARTBEAT_SECONDS
 from tallystick.access.rates.sliding_window import slice_ms_of
 from tallystick.access.rates.store import Batch, TakeReply
-from tallystick.stores.redis.connection import FAILURES, Client, translated
+from tallystick.stores.redis.connection import Client
+from tallystick.stores.redis.script import Script, script_text
 
-SCRIPT: Final = resources.files("tallystick.stores.redis").joinpath("rates.lua").read_text(encoding="utf-8")
+SCRIPT: Final = script_text("rates")
 SLOT_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 """How long the slot of a running call lasts when nobody renews it, because its instance died."""
-
-_CONNECT_ROUND_TRIPS: Final = 4  # Connect, authenticate, choose the database, and the command itself.
 
 
 class _Reply(msgspec.Struct, array_like=True, frozen=True):
@@ -49,12 +44,9 @@ class RedisRateStore:
     ) -> None:
         """`holder` is the instance's own id, `where` what errors call the server; neither is secret."""
         self._client = client
-        self._where = where
         self._prefix = f"{{{key_prefix}}}:rates:"
         self._holder = holder
-        self._timeout_seconds = timeout_seconds * _CONNECT_ROUND_TRIPS
-        self._script = script
-        self._script_id = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        self._script = Script(client, script, where=where, timeout_seconds=timeout_seconds)
         self._slot_ms = round(slot_seconds * 1000)
 
     async def apply(self, batch: Batch) -> tuple[TakeReply, ...]:
@@ -80,12 +72,7 @@ class RedisRateStore:
                 ],
             )
         )
-        arguments: tuple[int | str | bytes, ...] = (len(keys.names), *keys.names, batch.number, self._slot_ms, payload)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                answer = await self._run(arguments)
-        except FAILURES as error:
-            raise translated(error, self._where) from error
+        answer = await self._script.run(keys.names, (batch.number, self._slot_ms, payload))
         return tuple(
             TakeReply(bool(each.granted), each.at_ms, each.used, each.wait_ms) for each in _DECODER.decode(answer)
         )
@@ -93,14 +80,6 @@ class RedisRateStore:
     async def close(self) -> None:
         """`RateStore`."""
         await self._client.aclose()
-
-    async def _run(self, arguments: tuple[int | str | bytes, ...]) -> bytes:
-        """Run the script, which Redis forgets when it starts anew."""
-        try:
-            answer: bytes = await self._client.execute_command("EVALSHA", self._script_id, *arguments)
-        except NoScriptError:
-            answer = await self._client.execute_command("EVAL", self._script, *arguments)
-        return answer
 
 
 class _Keys:
