@@ -99,7 +99,6 @@ def _lease_limits(settings: BudgetSettings) -> LeaseLimits:
         lease_seconds=settings.lease_seconds,
         idle_seconds=settings.idle_seconds,
         share=settings.lease_share,
-        keep_days=settings.windows_keep_days,
     )
 
 

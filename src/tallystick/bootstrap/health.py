@@ -41,6 +41,7 @@ def health_details(
     snapshot: Snapshot,
     outcomes: Mapping[str, str],
     rates: RateStatus,
+    instances: Mapping[str, object],
 ) -> Mapping[str, object]:
     """Return what an admin sees of a worker. `outcomes` are the last ones, by deployment id."""
     endpoints: dict[bool, list[dict[str, str]]] = {True: [], False: []}
@@ -73,6 +74,7 @@ def health_details(
             ],
         },
         "rate_limits": {"counted": rates.counted, "reason": rates.reason},
+        **instances,
         "services": [
             {"name": health.name, "state": health.state, "restarts": health.restarts, "error": health.last_error}
             for health in services

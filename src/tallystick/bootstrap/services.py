@@ -12,6 +12,7 @@ from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
+from tallystick.bootstrap.instances import build_instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
@@ -31,6 +32,7 @@ from tallystick.errors import StoreError
 from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.journal import JournalLimits
 from tallystick.ledger.service import LedgerService
+from tallystick.ledger.store import LedgerStore
 from tallystick.providers.registry import build_providers
 from tallystick.providers.transport import Transport
 from tallystick.runtime.clock import Clock
@@ -80,8 +82,9 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
+        self.instances = build_instances(settings, store=store, clock=clock, metrics=metrics)
         self.ledger = _ledger_service(
-            settings, store=store, on_finished=self._release_leases, clock=clock, metrics=metrics
+            settings, store=self.instances.ledger, on_finished=self._release_leases, clock=clock, metrics=metrics
         )
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
@@ -122,7 +125,9 @@ class Services:
         self._group = ServiceGroup(
             (
                 *(() if shared_rates is None else (shared_rates,)),
+                *self.instances.before,
                 self.ledger,
+                *self.instances.behind,
                 self.budgets.alerts,
                 self.budgets.leases,
                 self.feed,
@@ -225,6 +230,7 @@ class Services:
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
             rates=self.rates.status(),
+            instances=self.instances.health(),
         )
 
     def render_metrics(self) -> bytes:
@@ -234,14 +240,14 @@ class Services:
 def _ledger_service(
     settings: Settings,
     *,
-    store: Store,
+    store: LedgerStore,
     on_finished: Callable[[str], Awaitable[None]],
     clock: Clock,
     metrics: Metrics,
 ) -> LedgerService:
     return LedgerService(
         directory=settings.journal.directory,
-        store=store.ledger,
+        store=store,
         journal_limits=JournalLimits(
             sync=settings.journal.sync,
             bytes_max=settings.journal.bytes_max,

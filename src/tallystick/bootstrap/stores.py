@@ -15,6 +15,7 @@ from tallystick.errors import ConfigError
 from tallystick.ledger.inspection import StoreInspector
 from tallystick.ledger.store import LedgerAuditor, LedgerReader, LedgerStore
 from tallystick.runtime.clock import Clock
+from tallystick.runtime.leadership import LeadershipStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,11 @@ class Store:
     control: ControlStore
     budgets: BudgetStore
     specs: SpecStore
+    leaderships: LeadershipStore
+    ledger_id: Callable[[], Awaitable[str]] | None
+    """Asks the database which ledger it is; None for one that only one machine can use."""
+    prepare: Callable[[], Awaitable[None]] | None
+    """Makes ahead what coming events need; None where they need nothing."""
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -53,6 +59,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
+    from tallystick.stores.sqlite.leadership import SqliteLeaderships
     from tallystick.stores.sqlite.ledger import SqliteLedger
     from tallystick.stores.sqlite.specs import SqliteSpecStore
 
@@ -72,6 +79,9 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         control=SqliteControlStore(database=database),
         budgets=SqliteBudgetStore(database=database),
         specs=SqliteSpecStore(database=database),
+        leaderships=SqliteLeaderships(database=database),
+        ledger_id=None,
+        prepare=None,
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -84,6 +94,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.control import PostgresControlStore
     from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
+    from tallystick.stores.postgres.leadership import PostgresLeaderships
     from tallystick.stores.postgres.ledger import PostgresLedger
     from tallystick.stores.postgres.specs import PostgresSpecStore
 
@@ -106,6 +117,9 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         control=PostgresControlStore(database=database),
         budgets=PostgresBudgetStore(database=database),
         specs=PostgresSpecStore(database=database),
+        leaderships=PostgresLeaderships(database=database),
+        ledger_id=ledger.ledger_id,
+        prepare=ledger.prepare,
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,

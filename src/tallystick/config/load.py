@@ -159,9 +159,24 @@ class _Gathered:
             for detail in error.errors(include_input=False, include_url=False, include_context=False):
                 self._report(detail["loc"], _reason(detail["msg"]))
             raise InvalidConfig(self._problems) from None  # The cause would show the values.
+        self._check_buffer(settings)
         if self._problems:
             raise InvalidConfig(self._problems)
         return settings
+
+    def _check_buffer(self, settings: Settings) -> None:
+        """Refuse a buffer that could not work: without this, nobody would notice that there is none."""
+        if not settings.instances.uses_redis_buffer:
+            return
+        place = ("instances", "uses_redis_buffer")
+        if settings.redis.address is None:
+            self._report(place, "needs Redis: set redis_url (REDIS_URL), redis_host or coordination_redis")
+        if settings.database_url.startswith("sqlite:"):
+            self._report(
+                place,
+                "needs PostgreSQL: the file of SQLite is on one machine, whose workers gain nothing by a detour "
+                "through Redis. Set database_url, or leave this out",
+            )
 
     def _check_sections(self) -> None:
         for section in _SECTIONS:

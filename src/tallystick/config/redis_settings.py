@@ -1,4 +1,4 @@
-"""Settings of Redis, which instances share their rate limits by."""
+"""Settings of Redis, by which instances share rate limits and work."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ class RedisSettings(Frozen):
         CoordinationRedis | None,
         Given(
             name="coordination_redis",
-            description="The Redis by which instances share rate limits: `url`, or `host`, `port`, `db`, `username`, "
-            "`password`, `ssl`. It goes before the `redis_…` settings.",
+            description="The Redis by which instances share rate limits, and work: `url`, or `host`, `port`, `db`, "
+            "`username`, `password`, `ssl`. It goes before the `redis_…` settings.",
             in_environment=False,
         ),
     ] = None
@@ -121,8 +121,8 @@ class RedisSettings(Frozen):
         Field(repr=False),
         Given(
             name="redis_url",
-            description="The Redis by which instances share rate limits: `redis://`, `rediss://` (TLS) or `unix://`. "
-            "Without one, each worker counts for itself.",
+            description="The Redis by which instances share rate limits, and work: `redis://`, `rediss://` (TLS) or "
+            "`unix://`. Without one, each worker counts its limits for itself, and the database knows who leads.",
             file=("router_settings.redis_url",),
             environment=("REDIS_URL",),
             refers=True,
@@ -196,8 +196,8 @@ class RedisSettings(Frozen):
         Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$"),
         Given(
             name="redis_key_prefix",
-            description="How Tallystick's keys begin in Redis, in braces. Installations that share a Redis and not "
-            "their limits have different ones.",
+            description="How Tallystick's keys begin in Redis, in braces. Installations that share a Redis and "
+            "nothing else have different ones.",
         ),
     ] = "tallystick"
 

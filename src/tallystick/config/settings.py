@@ -16,6 +16,7 @@ from tallystick.config.accounting_settings import AttributionSettings, CostSetti
 from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.control_settings import ControlSettings
+from tallystick.config.instance_settings import InstanceSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
 from tallystick.config.rate_settings import RateSettings
@@ -33,6 +34,7 @@ __all__ = [
     "CostSettings",
     "CredentialEntry",
     "DatabaseSettings",
+    "InstanceSettings",
     "JournalSettings",
     "LitellmParams",
     "Margin",
@@ -146,6 +148,7 @@ class Settings(Frozen):
     budgets: BudgetSettings = BudgetSettings()
     rates: RateSettings = RateSettings()
     redis: RedisSettings = RedisSettings()
+    instances: InstanceSettings = InstanceSettings()
     control: ControlSettings = ControlSettings()
     alerts: AlertSettings = AlertSettings()
     log_level: Annotated[

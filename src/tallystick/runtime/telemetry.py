@@ -64,6 +64,7 @@ class Metrics:
         self._declare_budgets()
         self._declare_alerts()
         self._declare_rates()
+        self._declare_buffer()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -166,6 +167,19 @@ class Metrics:
             "rate_changes_dropped_total", "Corrections and releases that did not reach Redis."
         )
         self.redis_errors = self._family("redis_errors_total", "Requests that Redis did not do.", ("outcome",))
+
+    def _declare_buffer(self) -> None:
+        self.is_leader = self._gauge("is_leader", "1 where this instance leads.", "livemax")
+        self.buffer_batches = self._family(
+            "buffer_batches_total", "Batches given to the Redis buffer, by what became of them.", ("outcome",)
+        )
+        self.buffer_entries = self._gauge("buffer_entries", "Batches in the Redis buffer.", "livemax")
+        self.buffer_bytes = self._gauge("buffer_bytes", "Size of the Redis buffer.", "livemax")
+        self.buffer_lag_seconds = self._gauge("buffer_lag_seconds", "Age of the buffer's oldest batch.", "livemax")
+        self.buffer_drains = self._family("buffer_drains_total", "Transactions of the leader.", ("outcome",))
+        self.buffer_drained_batches = self._counter(
+            "buffer_drained_batches_total", "Batches that the leader took from the buffer."
+        )
 
     def _declare_process(self) -> None:
         self.service_restarts = self._family(

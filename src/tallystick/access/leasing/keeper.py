@@ -31,7 +31,6 @@ _TRUSTED_SHARE: Final = 0.8
 _RENEWED_SHARE: Final = 0.3
 _REFILL_PAUSE_SECONDS: Final = 1.0
 _STORE_PAUSE_SECONDS: Final = 0.25
-_TRIM_SECONDS: Final = 3600.0
 
 
 class EventNumbers(Protocol):
@@ -54,7 +53,6 @@ class LeaseLimits:
     lease_seconds: float = 60.0
     idle_seconds: float = 5.0
     share: int = 8
-    keep_days: float = 35.0
 
 
 class Bound(NamedTuple):
@@ -105,7 +103,7 @@ class LeaseKeeper:
         self._low: dict[Account, Bound] = {}
         self._low_found = asyncio.Event()
         self._asking: set[asyncio.Task[LeaseReply]] = set()
-        self._renewed_at = self._trimmed_at = clock.monotonic()
+        self._renewed_at = clock.monotonic()
         self._loops = (
             SupervisedLoop("leases", self._keep_for_ever, clock=clock, metrics=metrics),
             SupervisedLoop("lease_refills", self._refill_for_ever, clock=clock, metrics=metrics),
@@ -329,9 +327,6 @@ class LeaseKeeper:
     async def _keep(self) -> None:
         """What is to be done now and then, while there is anything leased."""
         now = self._clock.monotonic()
-        if now - self._trimmed_at >= _TRIM_SECONDS:
-            self._trimmed_at = now
-            await self._store.trim(ended_days=self._limits.keep_days)
         if not len(self.accounts) and not self._is_unsure:
             self._renewed_at = now
             return

@@ -50,6 +50,16 @@ class PostgresLedger:
         async with self._database.connection() as connection:
             return int(await connection.fetchval(self._queries["watermark"], producer_id) or 0)
 
+    async def ledger_id(self) -> str:
+        """Return the id of this ledger, by which it is told from others."""
+        async with self._database.connection() as connection:
+            return str(await connection.fetchval(self._queries["ledger_id"]))
+
+    async def prepare(self) -> None:
+        """Make the partitions of the coming days, so that no commit has to."""
+        self._partitions.forget()
+        await self._partitions.ensure(())
+
     async def commit(self, batch: Batch) -> int:
         """Commit what of `batch` is above the watermark, once; return the watermark."""
         return (await self.commit_many((batch,)))[batch.producer_id]

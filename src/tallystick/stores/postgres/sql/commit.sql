@@ -178,3 +178,7 @@ noted AS (
     RETURNING position
 )
 SELECT head.budget_windows FROM head WHERE (SELECT count(*) FROM noted) = $10::integer
+
+-- name: ledger_id
+-- Return the id of the ledger, made with the database.
+SELECT ledger_id FROM ledger_head WHERE id = 1

@@ -1,0 +1,182 @@
+"""What instances do together, put together: who leads, the leader's jobs, and the buffer in Redis."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+
+from tallystick.bootstrap.stores import Store
+from tallystick.config.redis_settings import RedisAddress
+from tallystick.config.settings import Settings
+from tallystick.errors import ConfigError, StoreError
+from tallystick.ledger.buffer import Buffer
+from tallystick.ledger.buffered import BufferedLedger
+from tallystick.ledger.drain import Drain
+from tallystick.ledger.store import LedgerStore
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.ids import new_event_id
+from tallystick.runtime.leadership import Leadership
+from tallystick.runtime.masking import mask_text
+from tallystick.runtime.service import Service, SupervisedLoop
+from tallystick.runtime.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from tallystick.stores.redis.connection import Client
+
+log = structlog.get_logger(__name__)
+
+_LEADERSHIP: Final = "jobs"
+# An answer may carry 16 MB, and nobody's call waits for it.
+_REDIS_SECONDS_MIN: Final = 1.0
+_HOUR: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instances:
+    """What one worker has of it."""
+
+    ledger: LedgerStore
+    """Where its committers deliver to."""
+    leadership: Leadership
+    buffered: BufferedLedger | None
+    connection: Service | None
+
+    @property
+    def before(self) -> Sequence[Service]:
+        """What is started before the ledger, and stopped behind it."""
+        return () if self.connection is None else (self.connection,)
+
+    @property
+    def behind(self) -> Sequence[Service]:
+        """What is started behind the ledger and stopped before it: at its end a ledger commits directly."""
+        return (*(() if self.buffered is None else (self.buffered,)), self.leadership)
+
+    def health(self) -> Mapping[str, object]:
+        """Return what the page `/health` shows."""
+        return {
+            "leadership": msgspec.structs.asdict(self.leadership.status()),
+            "redis_buffer": {"state": "off", "reason": ""} if self.buffered is None else asdict(self.buffered.status()),
+        }
+
+
+def build_instances(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> Instances:
+    """Put it together. Nothing is connected before its start. Raises ConfigError when a library is not installed."""
+    shared = settings.instances
+    jobs = _jobs(settings, store=store, clock=clock, metrics=metrics)
+    address = settings.redis.address
+    leaderships, buffered, connection = store.leaderships, None, None
+    if address is not None:
+        redis = _Redis(settings, address)
+        connection = redis.service
+        leaderships = redis.leaderships
+        if shared.uses_redis_buffer:
+            assert store.ledger_id is not None, "the settings are checked: it is no SQLite"
+            buffer = redis.buffer(ledger_id=store.ledger_id, bytes_max=shared.redis_buffer_bytes_max)
+            drain = Drain(buffer=buffer, store=store.ledger, clock=clock, metrics=metrics)
+            jobs.append(SupervisedLoop("buffer_drain", drain.run, clock=clock, metrics=metrics))
+            buffered = BufferedLedger(
+                store=store.ledger,
+                buffer=buffer,
+                wait_seconds=shared.redis_buffer_wait_seconds,
+                clock=clock,
+                metrics=metrics,
+            )
+    leadership = Leadership(
+        _LEADERSHIP,
+        store=leaderships,
+        holder=f"{platform.node()}:{os.getpid()}:{new_event_id(clock.now())[-8:]}",
+        jobs=jobs,
+        lease_seconds=shared.leader_lease_seconds,
+        clock=clock,
+        metrics=metrics,
+    )
+    return Instances(
+        ledger=store.ledger if buffered is None else buffered,
+        leadership=leadership,
+        buffered=buffered,
+        connection=connection,
+    )
+
+
+def _jobs(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> list[Service]:
+    """Return what the leader does now and then; each job is harmless when two do it."""
+
+    async def trim() -> None:
+        await store.budgets.trim(ended_days=settings.budgets.windows_keep_days)
+
+    hourly: dict[str, Callable[[], Awaitable[None]]] = {"budget_trimming": trim}
+    if store.prepare is not None:
+        hourly["event_partitions"] = store.prepare
+    return [
+        SupervisedLoop(name, _each_hour(name, work, clock), clock=clock, metrics=metrics)
+        for name, work in hourly.items()
+    ]
+
+
+def _each_hour(name: str, work: Callable[[], Awaitable[None]], clock: Clock) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        while True:
+            try:
+                await work()
+            except StoreError as error:
+                log.warning("job_postponed", job=name, reason=mask_text(error.message))
+                await clock.sleep(_HOUR / 60)
+                continue
+            await clock.sleep(_HOUR)
+
+    return run
+
+
+class _Redis:
+    """What is kept in Redis, over one client."""
+
+    def __init__(self, settings: Settings, address: RedisAddress) -> None:
+        try:
+            from tallystick.stores.redis.connection import connect
+            from tallystick.stores.redis.leadership import RedisLeaderships
+        except ImportError as error:
+            raise ConfigError(
+                f"Redis needs the package {error.name}: install tallystick[redis]", key_path="redis_url"
+            ) from error
+        self._timeout_seconds = max(_REDIS_SECONDS_MIN, settings.redis.socket_timeout_seconds)
+        self._client = connect(address, timeout_seconds=self._timeout_seconds)
+        self._where = address.shown
+        self._key_prefix = settings.redis.key_prefix
+        self.service = _Connection(self._client)
+        self.leaderships = RedisLeaderships(
+            self._client, where=self._where, key_prefix=self._key_prefix, timeout_seconds=self._timeout_seconds
+        )
+
+    def buffer(self, *, ledger_id: Callable[[], Awaitable[str]], bytes_max: int) -> Buffer:
+        from tallystick.stores.redis.buffer import RedisBuffer
+
+        return RedisBuffer(
+            self._client,
+            ledger_id=ledger_id,
+            where=self._where,
+            key_prefix=self._key_prefix,
+            bytes_max=bytes_max,
+            timeout_seconds=self._timeout_seconds,
+        )
+
+
+class _Connection:
+    """A `Service`: closes the client at the end."""
+
+    name = "redis"
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def start(self) -> None:
+        """Nothing: the first command connects."""
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
