@@ -38,7 +38,7 @@ CALL_NANO_USD = FIXED_TOKENS[0] * INPUT_NANO_USD + FIXED_TOKENS[1] * OUTPUT_NANO
 MAX_TOKENS = FIXED_TOKENS[1]
 ESTIMATE_NANO_USD_MAX = 70 * INPUT_NANO_USD + MAX_TOKENS * OUTPUT_NANO_USD
 """What a call with MAX_TOKENS is taken to cost at most: its body is shorter than 210 bytes."""
-MODELS = ("fixed", "fixed:5", "fixed:30")
+MODELS = ("fixed", "fixed:5", "fixed:30", "held")
 _SETTLED_SECONDS = 20.0
 _MONEY = re.compile(
     r"(Current cost: |Spend=)(?P<spend>\d+\.\d+), (Max budget: |Budget=)(?P<limit>\d+\.\d+)\..*\b(resets at|not reset)"
