@@ -23,10 +23,20 @@ class Workload:
 
     def __init__(self, *, seed: int = 7) -> None:
         self._random = random.Random(seed)
-        self._now = truncate_to_millisecond(datetime.now(UTC))
+        self.now = truncate_to_millisecond(datetime.now(UTC))
 
     def events(self, count: int) -> list[SpendEvent]:
         return [self._event() for _ in range(count)]
+
+    def scopes(self) -> list[tuple[str, str]]:
+        """Return types and ids of the scopes of budgets that the events have, those of most events first."""
+        return [
+            ("global", ""),
+            ("organization", "acme"),
+            *(("team", f"team-{team}") for team in range(TEAMS)),
+            *(("user", f"user-{user}") for user in range(USERS)),
+            *(("key", _hash_of(key)) for key in range(KEYS)),
+        ]
 
     def _event(self) -> SpendEvent:
         draw = self._random
@@ -35,14 +45,14 @@ class Workload:
         input_tokens = draw.randrange(20, 4_000)
         output_tokens = draw.randrange(1, 900)
         return SpendEvent(
-            event_id=new_event_id(self._now),
+            event_id=new_event_id(self.now),
             call_type="chat",
             endpoint="/v1/chat/completions",
             status="success",
-            started_at=self._now,
-            first_token_at=self._now + timedelta(milliseconds=draw.randrange(100, 900)),
-            ended_at=self._now + timedelta(milliseconds=draw.randrange(900, 9_000)),
-            key_hash=f"{key * 2654435761 % 2**32:08x}" * 8,
+            started_at=self.now,
+            first_token_at=self.now + timedelta(milliseconds=draw.randrange(100, 900)),
+            ended_at=self.now + timedelta(milliseconds=draw.randrange(900, 9_000)),
+            key_hash=_hash_of(key),
             key_alias=f"service-{key}",
             user_id=f"user-{key % USERS}",
             team_id=f"team-{key % TEAMS}",
@@ -64,3 +74,7 @@ class Workload:
             requester_ip="10.0.0.1",
             user_agent="OpenAI/Python 2.54.0",
         )
+
+
+def _hash_of(key: int) -> str:
+    return f"{key * 2654435761 % 2**32:08x}" * 8

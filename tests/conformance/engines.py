@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
@@ -11,6 +12,7 @@ import asyncpg
 
 from conformance.kit import BUDGETS_MENDABLE, LASTING, MENDABLE, Engine, falsify_memory
 from tallystick.stores.postgres.audit import PostgresAuditor
+from tallystick.stores.postgres.budgets import PostgresBudgetStore
 from tallystick.stores.postgres.control import PostgresControlStore
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.ledger import PostgresLedger
@@ -101,6 +103,18 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
         await connection.execute((MENDABLE | BUDGETS_MENDABLE | LASTING)[name])
         await connection.close()
 
+    async def let_pass(seconds: float) -> None:
+        # The server's clock can't be moved: all that it has noted moves back instead.
+        clock.advance(seconds)
+        connection = await asyncpg.connect(place)
+        await connection.execute(
+            "UPDATE budget_leases SET expires_at = expires_at - $1::interval", timedelta(seconds=seconds)
+        )
+        await connection.execute(
+            "UPDATE budget_windows SET wanted_until = wanted_until - $1::interval", timedelta(seconds=seconds)
+        )
+        await connection.close()
+
     try:
         yield Engine(
             kind="postgres",
@@ -113,6 +127,9 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
             specs=PostgresSpecStore(database=database),
             clock=clock,
             tamper=tamper,
+            budgets=PostgresBudgetStore(database=database),
+            peer_budgets=PostgresBudgetStore(database=other),
+            let_pass=let_pass,
         )
     finally:
         await other.close()
@@ -125,14 +142,12 @@ async def empty_postgres(place: Place) -> None:
     await connection.execute("""
         TRUNCATE producers, commits, spend_events, dead_letters, daily_spend, daily_entity_spend, totals;
         TRUNCATE control_objects, control_search, change_feed, audit_log;
-        UPDATE ledger_head SET position = 0;
+        TRUNCATE budget_windows, budget_leases, budget_aliases;
+        UPDATE ledger_head SET position = 0, budget_windows = 0;
         UPDATE change_feed_head SET revision = 0
     """)
     await connection.close()
 
-
-BUDGET_ENGINES = ("memory", "sqlite")
-"""The engines that keep budgets: contract tests of budgets run against these."""
 
 ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
     "memory": open_memory,

@@ -39,6 +39,8 @@ _BACKOFF_MIN_SECONDS: Final = 1.0
 _LAST_TRY_SECONDS: Final = 3.0
 _WHOLE: Final = 10_000
 """A whole limit, in the units in which shares are compared."""
+_USED_UP_PERCENT: Final = 90
+"""A budget that refuses calls is used up from here on; below, it may be the call that is too large."""
 _SOFT_SHARE_MAX: Final = 3 * _WHOLE // 2
 
 
@@ -104,11 +106,14 @@ class BudgetAlerts:
         self._deliveries: list[_Delivery] = []
         self._loop = SupervisedLoop(self.name, self._run, clock=clock, metrics=metrics)
 
-    def note(self, window: Window, budget: Budget, spent_nano_usd: int) -> None:
-        """Take note of what is spent in a budget's window: events and what was carried, without corrections."""
+    def note(self, window: Window, budget: Budget, spent_nano_usd: int, *, refused: bool = False) -> None:
+        """Take note of what is spent in a budget's window: events and what was carried, without corrections.
+
+        `refused` says that a call found no room: what is left then is too little for a call, and is as good as spent.
+        """
         if not self._receivers or not budget.alerts:
             return
-        noted = self._noted_of(window, budget, spent_nano_usd)
+        noted = self._noted_of(window, budget, spent_nano_usd, refused=refused)
         if noted is None or noted.rank <= self._told.get(window, 0):
             return
         held = self._noted.get(window)
@@ -141,11 +146,14 @@ class BudgetAlerts:
             return ServiceHealth(name=self.name, state="finished")
         return self._loop.health()
 
-    def _noted_of(self, window: Window, budget: Budget, spent_nano_usd: int) -> _Noted | None:
+    def _noted_of(self, window: Window, budget: Budget, spent_nano_usd: int, *, refused: bool) -> _Noted | None:
         spent = spent_nano_usd + budget.correction_of(window)
         limit = budget.limit_at(self._clock.now())
         marks = []
-        percent = next((each for each in reversed(self._levels) if limit and spent * 100 >= each * limit), 0)
+        reached = spent * 100 // limit if limit else 0
+        if refused and reached >= _USED_UP_PERCENT:
+            reached = max(reached, 100)
+        percent = next((each for each in reversed(self._levels) if reached >= each), 0)
         if percent:
             event: AlertEvent = "budget_crossed" if percent >= 100 else "threshold_crossed"
             marks.append(_Mark(rank=percent * 2 * _WHOLE // 100, event=event, percent=percent))

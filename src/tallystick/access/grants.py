@@ -13,6 +13,10 @@ WANTED_SECONDS: Final = 5.0
 """How long a window stays marked as wanted: long enough for every holder to ask."""
 
 
+NOTICE_SHARE: Final = 0.1
+"""A lease that is found past its time lasts for this share of a lease's time once more before others are given it."""
+
+
 class Room(msgspec.Struct, frozen=True, kw_only=True):
     """What a window holds when it is locked."""
 

@@ -9,11 +9,8 @@ from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
-from tallystick.access.call_limits import CallLimits
-from tallystick.access.leasing.account import Account
 from tallystick.access.windows import WindowRule
-from tallystick.bootstrap.alerts import build_budget_alerts
-from tallystick.bootstrap.budgets import call_admission, lease_keeper
+from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.stores import Store
@@ -83,17 +80,8 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
-        self.windows = WindowRule(zone=settings.budgets.zone, day_starts=settings.budgets.reset_time)
         self.ledger = _ledger_service(
             settings, store=store, on_finished=self._release_leases, clock=clock, metrics=metrics
-        )
-        self.leases = lease_keeper(
-            settings.budgets,
-            store=store,
-            ledger=self.ledger,
-            on_state=self._note_budget,
-            clock=clock,
-            metrics=metrics,
         )
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
@@ -107,29 +95,6 @@ class Services:
             user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
-        self.call_limits = CallLimits(
-            store.control,
-            settings=settings.budgets,
-            live=lambda: self.snapshot().settings,
-            clock=clock,
-            metrics=metrics,
-            cache_max=settings.server.key_cache_max,
-        )
-        # In this order: a blocked key does not wait until a snapshot is built.
-        self.feed = ChangeFeed(
-            store.control,
-            (
-                self.authenticator,
-                self.blocked_customers,
-                self.call_limits,
-                self.snapshots,
-                LeftOutGauge(self.snapshot, metrics=metrics),
-            ),
-            clock=clock,
-            metrics=metrics,
-            interval_seconds=_FEED_SECONDS[store.kind],
-        )
-        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
         self.transport = Transport(
             connections_max=settings.upstream.connections_max,
             connections_per_host_max=settings.upstream.connections_per_host_max,
@@ -141,20 +106,35 @@ class Services:
             new_id=lambda: new_event_id(clock.now()),
             now_seconds=lambda: int(clock.now().timestamp()),
         )
-        prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
-        self.alerts = build_budget_alerts(
-            settings.alerts,
-            store=store.budgets,
-            control=store.control,
+        self.budgets = Budgets(
+            settings,
+            store=store,
+            journal=lambda: self.ledger.journal,
+            live=lambda: self.snapshot().settings,
             transport=self.transport,
             clock=clock,
             metrics=metrics,
         )
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
-        counting = () if shared_rates is None else (shared_rates,)
-        self._group = ServiceGroup((*counting, self.ledger, self.alerts, self.leases, self.feed, prices))
+        self.feed = self._change_feed()
+        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
+        self._group = ServiceGroup(
+            (
+                *(() if shared_rates is None else (shared_rates,)),
+                self.ledger,
+                self.budgets.alerts,
+                self.budgets.leases,
+                self.feed,
+                SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics),
+            )
+        )
         self._settler: Settler | None = None
+
+    @property
+    def windows(self) -> WindowRule:
+        """When the windows of budgets begin."""
+        return self.budgets.windows
 
     def snapshot(self) -> Snapshot:
         """All that calls are served with now."""
@@ -174,16 +154,7 @@ class Services:
             providers=self._providers,
             attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             blocked_customers=self.blocked_customers,
-            admission=call_admission(
-                self.settings.budgets,
-                keeper=self.leases,
-                limits=self.call_limits,
-                rates=self.rates,
-                windows=self.windows,
-                snapshot=self.snapshot,
-                clock=self.clock,
-                metrics=self.metrics,
-            ),
+            admission=self.budgets.admission(rates=self.rates),
             settler=self._settler,
             stream_limits=StreamLimits(
                 on_client_disconnect=self.settings.stream.on_client_disconnect,
@@ -203,12 +174,25 @@ class Services:
             else:
                 await self.snapshots.renew_prices()
 
-    def _note_budget(self, account: Account) -> None:
-        if account.budget is not None:
-            self.alerts.note(account.window, account.budget, account.known_spend)
+    def _change_feed(self) -> ChangeFeed:
+        # In this order: a blocked key does not wait until a snapshot is built.
+        followers = (
+            self.authenticator,
+            self.blocked_customers,
+            self.budgets.limits,
+            self.snapshots,
+            LeftOutGauge(self.snapshot, metrics=self.metrics),
+        )
+        return ChangeFeed(
+            self.store.control,
+            followers,
+            clock=self.clock,
+            metrics=self.metrics,
+            interval_seconds=_FEED_SECONDS[self.store.kind],
+        )
 
     async def _release_leases(self, producer_id: str) -> None:
-        await self.leases.release(producer_id)
+        await self.budgets.leases.release(producer_id)
 
     async def stop(self) -> None:
         """Commit what is left, close every connection."""

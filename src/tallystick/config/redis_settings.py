@@ -141,7 +141,7 @@ class RedisSettings(Frozen):
         Port,
         Given(
             name="redis_port",
-            description="Its port.",
+            description="Port of that Redis.",
             file=("router_settings.redis_port",),
             environment=("REDIS_PORT",),
         ),
@@ -150,7 +150,7 @@ class RedisSettings(Frozen):
         Count,
         Given(
             name="redis_db",
-            description="Number of its database.",
+            description="Number of the database at that Redis.",
             file=("router_settings.redis_db",),
             environment=("REDIS_DB",),
         ),

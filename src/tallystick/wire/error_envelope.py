@@ -35,7 +35,8 @@ def render(error: TallystickError) -> tuple[int, bytes, dict[str, str]]:
         return status, keep_or_wrap(status, error.body, error.content_type), headers
     body = envelope(message=error.message, error_type=error.error_type, param=error.param, code=str(status))
     if isinstance(error, RateLimited):
-        return status, body, {"retry-after": str(max(1, math.ceil(error.retry_after_seconds)))}
+        # The last millisecond passes on the way: a full minute is 60 seconds, not 61.
+        return status, body, {"retry-after": str(max(1, math.ceil(error.retry_after_seconds - 0.001)))}
     return status, body, {"retry-after": _RETRY_AFTER_SECONDS} if status == 503 else {}
 
 

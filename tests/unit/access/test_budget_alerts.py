@@ -150,6 +150,17 @@ async def test_a_jump_is_told_by_the_highest_level(yard):
     assert [each["threshold_percent"] for each in yard.receiver.taken] == [95]
 
 
+async def test_a_budget_that_refuses_calls_is_told_of_as_used_up(yard):
+    alerts = await yard.instance()
+    alerts.note(day(0), BUDGET, 85 * USD // 10, refused=True)
+    await yard.until(lambda: yard.receiver.taken)
+    alerts.note(day(0), BUDGET, 92 * USD // 10, refused=True)
+    await yard.until(lambda: len(yard.receiver.taken) == 2)
+    assert [(each["event"], each["spend"]) for each in yard.receiver.taken] == [
+        ("threshold_crossed", 8.5), ("budget_crossed", 9.2),
+    ]  # fmt: skip
+
+
 async def test_two_instances_and_a_restart_tell_once_and_a_new_window_again(yard):
     first, second = await yard.instance(), await yard.instance()
     for alerts in (first, second):

@@ -46,7 +46,6 @@ def test_a_key_that_will_not_be_supported_says_why(warnings_of):
     ("entry", "warning"),
     [
         ("{litellm_params: {model: a/b, order: 1}}", f"model_list[0].litellm_params.order: {NOT_YET}"),
-        ("{litellm_params: {model: a/b, rpm: 1}}", f"model_list[0].litellm_params.rpm: {NOT_YET}"),
         (
             "{litellm_params: {model: a/b, api_bas: x}}",
             "model_list[0].litellm_params.api_bas: unknown setting; did you mean api_base?",
@@ -73,10 +72,10 @@ def test_unknown_fields_are_kept_aside(tmp_path):
 
 
 def test_variables_are_named_too(warnings_of):
-    environ = {"TALLYSTICK_WORKRS": "1", "REDIS_URL": "redis://x", "OTHER": "1"}
+    environ = {"TALLYSTICK_WORKRS": "1", "SPEND_LOGS_URL": "x", "OTHER": "1"}
     assert warnings_of("", environ) == [
         "TALLYSTICK_WORKRS: unknown setting; did you mean TALLYSTICK_WORKERS?",
-        f"REDIS_URL: {NOT_YET}",
+        f"SPEND_LOGS_URL: {NOT_YET}",
     ]
 
 

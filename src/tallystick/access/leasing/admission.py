@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -87,8 +87,16 @@ class Admission:
     """Admits calls. For one event loop."""
 
     def __init__(
-        self, *, keeper: LeaseKeeper, windows: WindowRule, limits: AdmissionLimits, clock: Clock, metrics: Metrics
+        self,
+        *,
+        keeper: LeaseKeeper,
+        windows: WindowRule,
+        limits: AdmissionLimits,
+        on_denied: Callable[[Account], None],
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
+        self._on_denied = on_denied
         self._keeper = keeper
         self._windows = windows
         self._limits = limits
@@ -242,6 +250,7 @@ class Admission:
     def _exceeded(self, bound: Bound, *, caller: str) -> BudgetExceeded:
         scope_type = bound.account.window.scope.type
         self._metrics.budget_denials.labels(scope_type).inc()
+        self._on_denied(bound.account)
         return BudgetExceeded(
             denial_of(bound, caller=caller), scope_type=scope_type, status=self._limits.exceeded_status
         )
@@ -296,12 +305,12 @@ class Admission:
             least = by_window.get(window)
             if least is None or bound.limit < least.limit:
                 by_window[window] = bound
+                bound.account.budget = budget
         return _Resolved(source, starts_at, until, tuple(by_window[window] for window in sorted(by_window)))
 
     def _bound_of(self, budget: Budget, window: Window, moment: datetime) -> Bound:
         limit = budget.limit_at(moment)
         account = self._keeper.open(window, budget.entity_ids)
-        account.budget = budget
         return Bound(
             account=account,
             limit=NO_LIMIT if limit is None else limit - budget.correction_of(window),

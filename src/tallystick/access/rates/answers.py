@@ -34,7 +34,7 @@ def rate_limited(
     seconds = wait_ms / 1000
     message = (
         f"Rate limit of {_name(quota.scope, caller)}{of_model}: {_use(quota, reply.used[place], amounts[place])} "
-        f"Try again in {_whole_seconds(wait_ms)} s."
+        f"Try again in {_whole_seconds(wait_ms - 1)} s."
     )
     return quota, RateLimited(message, retry_after_seconds=seconds)
 

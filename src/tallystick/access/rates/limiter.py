@@ -15,7 +15,7 @@ from tallystick.access.rates.answers import rate_headers, rate_limited
 from tallystick.access.rates.memory import MemoryRates
 from tallystick.access.rates.quota import Quota, amounts_of, quotas_of, quotas_of_rates
 from tallystick.access.rates.shared import RateStatus, SharedRates
-from tallystick.access.rates.store import Correction, Slot, TakeReply
+from tallystick.access.rates.store import TakeReply
 from tallystick.access.scoped_limits import RateLimits, ScopedLimits
 from tallystick.access.scopes import Scope
 from tallystick.control.deployment import Deployment
@@ -83,12 +83,17 @@ class RateLimiter:
 
         `caller` is what a refusal calls the key.
         """
-        bounding = _bounding(scoped, model_group)
-        if not bounding and not self._always:
+        for each in scoped:
+            if each.rates is not None or each.model_rates:
+                break
+        else:
+            if not self._always:
+                return NO_RATES
+        quotas = self._quotas(scoped, model_group)
+        if not quotas:
             return NO_RATES
         if self._shared is not None and self._shared.is_shared:
             return None
-        quotas = self._quotas(bounding, model_group)
         return self._take_here(quotas, amounts_of(quotas, tokens_estimate), call_id, caller)
 
     async def admit(
@@ -106,8 +111,7 @@ class RateLimiter:
         )
         if hold is not None:
             return hold
-        bounding = _bounding(scoped, model_group)
-        quotas = self._quotas(bounding, model_group)
+        quotas = self._quotas(scoped, model_group)
         return await self._take(quotas, amounts_of(quotas, tokens_estimate), call_id, caller)
 
     async def admit_deployment(self, deployment: Deployment, *, tokens_estimate: int, call_id: str) -> RateHold:
@@ -167,15 +171,18 @@ class RateLimiter:
             return
         for quota, amount in zip(hold.quotas, hold.amounts, strict=True):
             if quota.kind == "parallel":
-                counted_by.release(Slot(quota, hold.call_id))
+                counted_by.release(quota, hold.call_id)
             elif quota.kind == "tokens":
                 if tokens != amount:
-                    counted_by.correct(Correction(quota, tokens - amount, hold.reply.at_ms))
+                    counted_by.correct(quota, tokens - amount, hold.reply.at_ms)
             elif not requests_stay:
-                counted_by.correct(Correction(quota, -amount, hold.reply.at_ms))
+                counted_by.correct(quota, -amount, hold.reply.at_ms)
 
-    def _quotas(self, bounding: list[ScopedLimits], model_group: str) -> tuple[Quota, ...]:
-        """Return the quotas of these limits, which are the same objects for call after call."""
+    def _quotas(self, scoped: Sequence[ScopedLimits], model_group: str) -> tuple[Quota, ...]:
+        """Return the quotas of a call; limits are the same objects for call after call."""
+        bounding = [
+            each for each in scoped if each.rates is not None or (each.model_rates and model_group in each.model_rates)
+        ]
         key: tuple[str | int, ...] = (model_group, *map(id, bounding))
         known = self._plans.get(key)
         if known is not None:
@@ -203,7 +210,3 @@ class RateLimiter:
             self._plans.popitem(last=False)
         self._plans[key] = (source, quotas)
         return quotas
-
-
-def _bounding(scoped: Sequence[ScopedLimits], model_group: str) -> list[ScopedLimits]:
-    return [each for each in scoped if each.rates is not None or (each.model_rates and model_group in each.model_rates)]

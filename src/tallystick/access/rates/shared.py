@@ -29,6 +29,8 @@ from tallystick.runtime.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 TAKES_PER_BATCH: Final = 64
+COUNTERS_PER_BATCH: Final = 500
+"""So that no batch keeps others waiting for long: Redis takes about 4 µs for one."""
 CHANGES_PER_BATCH: Final = 500
 HEARTBEAT_SECONDS: Final = 10.0
 """Slots of calls that run longer are renewed so often; a store keeps one three times as long."""
@@ -118,27 +120,27 @@ class SharedRates:
                 self._give_back(quotas, amounts, call_id, answer.result())
             raise
 
-    def correct(self, correction: Correction) -> None:
-        """Count what was used instead of what was taken, soon."""
+    def correct(self, quota: Quota, amount: int, taken_ms: int) -> None:
+        """Count `amount` more than was taken then, or less, soon."""
         # What was taken in one slice is corrected as one.
-        key = (correction.quota.key, correction.taken_ms // slice_ms_of(correction.quota.window_ms))
+        key = (quota.key, taken_ms // slice_ms_of(quota.window_ms))
         known = self._corrections.get(key)
         if known is not None:
-            correction = correction._replace(amount=known.amount + correction.amount)
+            amount += known.amount
         elif len(self._corrections) >= self._queue_max:
             self._metrics.rate_changes_dropped.inc()
             return
-        self._corrections[key] = correction
+        self._corrections[key] = Correction(quota, amount, taken_ms)
         self._wake.set()
 
-    def release(self, slot: Slot) -> None:
+    def release(self, quota: Quota, call_id: str) -> None:
         """Count a running call no more, soon."""
-        key = (slot.quota.key, slot.call_id)
+        key = (quota.key, call_id)
         self._running.pop(key, None)
         if len(self._releases) >= self._queue_max:
             self._metrics.rate_changes_dropped.inc()  # It lapses.
             return
-        self._releases[key] = slot
+        self._releases[key] = Slot(quota, call_id)
         self._wake.set()
 
     async def _send_for_ever(self) -> None:
@@ -188,10 +190,12 @@ class SharedRates:
     def _next_batch(self) -> tuple[Batch, list[_Waiter]]:
         self._number += 1
         waiters: list[_Waiter] = []
-        while self._waiters and len(waiters) < TAKES_PER_BATCH:
+        counters = 0
+        while self._waiters and len(waiters) < TAKES_PER_BATCH and counters < COUNTERS_PER_BATCH:
             waiter = self._waiters.popleft()
             if not waiter.answer.done():  # Else its call was cancelled.
                 waiters.append(waiter)
+                counters += len(waiter.take.quotas)
         batch = Batch(
             number=self._number,
             releases=_taken_out(self._releases),
@@ -225,9 +229,9 @@ class SharedRates:
             return
         for quota, amount in zip(quotas, amounts, strict=True):
             if quota.kind == "parallel":
-                self.release(Slot(quota, call_id))
+                self.release(quota, call_id)
             else:
-                self.correct(Correction(quota, -amount, reply.at_ms))
+                self.correct(quota, -amount, reply.at_ms)
 
     def _go_away(self, error: StoreUnavailable) -> None:
         if self.is_shared:

@@ -61,7 +61,9 @@ class SlidingWindow:
                 back = min(-amount, each[1])
                 each[1] -= back
                 self.used -= back
-                return
+                break
+        if not self.used:
+            self._slices.clear()
 
     def wait_ms(self, amount: int, limit: int, now_ms: int) -> int:
         """Return how long until there is room for an amount, if nothing more is taken; 0 when there is."""

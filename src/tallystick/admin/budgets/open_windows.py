@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.access.budget_store import BudgetStore, WindowSum
+from tallystick.access.leasing.keeper import NO_LIMIT
 from tallystick.access.scoped_limits import corrections_of
 from tallystick.access.scopes import Correction, Scope, Window
 from tallystick.admin.budgets.views import shown_window
@@ -18,8 +19,6 @@ from tallystick.control.store import ControlStore
 WINDOWS_MAX: Final = 200_000
 """More are not looked at."""
 _PAGE: Final = 1_000
-_NO_LIMIT: Final = 2**62
-"""What is leased by budgets that only warn (`leasing.keeper`)."""
 _KINDS: Final[Mapping[str, Kind]] = {
     "key": Kind.KEY,
     "user": Kind.USER,
@@ -99,7 +98,7 @@ def _share_of(held: WindowSum, correction: int = 0) -> float:
 def _limit_of(held: WindowSum) -> int | None:
     """Return the limit of the last lease, from which corrections are taken off; None where there is none."""
     limit = held.limit_nano_usd
-    return None if limit is None or limit >= _NO_LIMIT else limit
+    return None if limit is None or limit >= NO_LIMIT else limit
 
 
 def _ref_of(scope: Scope) -> ObjectRef | None:

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState
-from tallystick.access.grants import Room, grants_of, short_of
+from tallystick.access.grants import NOTICE_SHARE, WANTED_SECONDS, Room, grants_of, short_of
 from tallystick.access.scopes import Window
 from tallystick.errors import StoreUnavailable
 from tallystick.stores.postgres.budget_making import BudgetMaker, aliases_of
@@ -21,31 +21,50 @@ from tallystick.stores.postgres.budget_rows import columns_of_aliases, columns_o
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.database import PostgresDatabase
 
-_WANTED_SECONDS: Final = 5.0
-_TRIES: Final = 5
-_NO_ROOM: Final = Room(spent_nano_usd=0, carried_nano_usd=0, leased_nano_usd=0, is_wanted=False)
+TRIES: Final = 5
+"""How often a window is made for somebody who needs it, while others trim it."""
+
+
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What a window holds; nothing when it is not there."""
+
+    spent_nano_usd: int = 0
+    carried_nano_usd: int = 0
+    leased_nano_usd: int = 0
+    wanted_by: str | None = None
+    """None when nobody lacks what others have, '' when several do."""
+
+    @property
+    def room(self) -> Room:
+        return Room(
+            spent_nano_usd=self.spent_nano_usd,
+            carried_nano_usd=self.carried_nano_usd,
+            leased_nano_usd=self.leased_nano_usd,
+            is_wanted=self.wanted_by is not None,
+        )
 
 
 class _Lease(msgspec.Struct, frozen=True, kw_only=True):
     """What a holder has of one window."""
 
+    holder: str
     amount_nano_usd: int | None
     """None when there is no lease."""
     settled_seq: int
     watermark: int
     """What the holder has committed: all of it is taken off already, in windows where it had any."""
 
-    def state(self, window: Window, room: Room, *, change: int = 0, since_seq: int = 0) -> LeaseState:
+    def state(self, window: Window, held: _Held, *, change: int = 0, since_seq: int = 0) -> LeaseState:
         """Return what is there after the amount has changed."""
         has_lease = self.amount_nano_usd is not None
         return LeaseState(
             window=window,
-            spent_nano_usd=room.spent_nano_usd,
-            carried_nano_usd=room.carried_nano_usd,
-            leased_nano_usd=room.leased_nano_usd + change,
+            spent_nano_usd=held.spent_nano_usd,
+            carried_nano_usd=held.carried_nano_usd,
+            leased_nano_usd=held.leased_nano_usd + change,
             amount_nano_usd=(self.amount_nano_usd or 0) + change,
             settled_seq=max(self.settled_seq if has_lease else since_seq, self.watermark),
-            is_wanted=room.is_wanted,
+            is_wanted=held.wanted_by is not None and held.wanted_by != self.holder,
         )
 
 
@@ -53,7 +72,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
     """One window of a lease transaction: what is there, and what becomes of it."""
 
     request: LeaseRequest
-    room: Room
+    held: _Held
     """Without the leases that have lapsed."""
     freed_nano_usd: int
     lease: _Lease
@@ -66,12 +85,11 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def leased_by_others(self) -> int:
-        return self.room.leased_nano_usd - (self.lease.amount_nano_usd or 0)
+        return self.held.leased_nano_usd - (self.lease.amount_nano_usd or 0)
 
     def state(self) -> LeaseState:
-        room = msgspec.structs.replace(self.room, is_wanted=self.room.is_wanted or self.becomes_wanted)
         request = self.request
-        return self.lease.state(request.window, room, change=self.granted_nano_usd, since_seq=request.since_seq)
+        return self.lease.state(request.window, self.held, change=self.granted_nano_usd, since_seq=request.since_seq)
 
 
 class BudgetLeases:
@@ -85,11 +103,11 @@ class BudgetLeases:
     async def lease(self, holder: str, requests: Sequence[LeaseRequest], *, seconds: float, share: int) -> LeaseReply:
         """Add to the holder's leases on all windows, which are distinct and in their order, or on none."""
         windows = [request.window for request in requests]
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             async with self._database.transaction() as connection:
-                rooms = await self._lock(connection, windows)
-                if len(rooms) == len(windows) and not await self._lacks_aliases(connection, requests):
-                    return await self._grant(connection, holder, requests, rooms, seconds=seconds, share=share)
+                held = await self._lock(connection, windows)
+                if len(held) == len(windows) and not await self._lacks_aliases(connection, requests):
+                    return await self._grant(connection, holder, requests, held, seconds=seconds, share=share)
             await self._maker.make(requests)
         raise StoreUnavailable("PostgreSQL loses the windows of budgets as soon as they are made.")
 
@@ -97,23 +115,22 @@ class BudgetLeases:
         """Take these amounts off the holder's leases, each at most what is there; a lease of 0 is deleted."""
         windows = sorted(amounts)
         async with self._database.transaction() as connection:
-            rooms = await self._lock(connection, windows)
+            held = await self._lock(connection, windows)
             leases = await self._own(connection, holder, windows)
             taken = [
                 min(amounts[window], lease.amount_nano_usd or 0) for window, lease in zip(windows, leases, strict=True)
             ]
             await self._shrink(connection, holder, windows, leases, taken)
         return {
-            window: lease.state(window, rooms.get(window, _NO_ROOM), change=-less)
+            window: lease.state(window, held.get(window, _Held()), change=-less)
             for window, lease, less in zip(windows, leases, taken, strict=True)
         }
 
     async def release(self, holder: str) -> int:
         """Delete all leases of the holder; return how many there were."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(self._queries["leased_budget_windows"], holder)
+            rows = await connection.fetch(self._queries["lock_leased_budget_windows"], holder)
             windows = [window_of(row) for row in rows]
-            await self._lock(connection, windows)
             leases = await self._own(connection, holder, windows)
             taken = [lease.amount_nano_usd or 0 for lease in leases]
             await self._shrink(connection, holder, windows, leases, taken)
@@ -122,10 +139,10 @@ class BudgetLeases:
     async def renew(self, holder: str, *, seconds: float) -> tuple[LeaseState, ...]:
         """Let all leases of the holder last `seconds` from now and return them."""
         async with self._database.transaction() as connection:
+            await connection.execute(self._queries["lock_leased_budget_windows"], holder)
             await connection.execute(self._queries["renew_budget_leases"], holder, seconds)
-            # The leases are locked, so nothing is settled now, and one snapshot shows them with their windows.
             rows = await connection.fetch(self._queries["budget_leases_of_holder"], holder)
-        return tuple(_lease_of(row).state(window_of(row), _room_of(row)) for row in rows)
+        return tuple(_lease_of(row, holder).state(window_of(row), _held_of(row)) for row in rows)
 
     async def wanted(self, holder: str) -> tuple[Window, ...]:
         """Return the windows that others want and of which the holder has a lease."""
@@ -133,10 +150,10 @@ class BudgetLeases:
             rows = await connection.fetch(self._queries["wanted_budget_windows"], holder)
         return tuple(window_of(row) for row in rows)
 
-    async def _lock(self, connection: Connection, windows: Sequence[Window]) -> dict[Window, Room]:
+    async def _lock(self, connection: Connection, windows: Sequence[Window]) -> dict[Window, _Held]:
         """Lock those of the windows that are there, in their order, and return what they hold."""
         rows = await connection.fetch(self._queries["lock_budget_windows"], *columns_of_windows(windows))
-        return {windows[row["place"] - 1]: _room_of(row) for row in rows}
+        return {windows[row["place"] - 1]: _held_of(row) for row in rows}
 
     async def _lacks_aliases(self, connection: Connection, requests: Sequence[LeaseRequest]) -> bool:
         aliases = aliases_of(requests)
@@ -149,14 +166,16 @@ class BudgetLeases:
         connection: Connection,
         holder: str,
         requests: Sequence[LeaseRequest],
-        rooms: Mapping[Window, Room],
+        held: Mapping[Window, _Held],
         *,
         seconds: float,
         share: int,
     ) -> LeaseReply:
         columns = columns_of_windows([request.window for request in requests])
-        rows = await connection.fetch(self._queries["free_and_read_budget_leases"], *columns, holder)
-        lines = [_line(request, rooms[request.window], row) for request, row in zip(requests, rows, strict=True)]
+        rows = await connection.fetch(
+            self._queries["free_and_read_budget_leases"], *columns, holder, seconds * NOTICE_SHARE
+        )
+        lines = [_line(request, held[request.window], holder, row) for request, row in zip(requests, rows, strict=True)]
         granted, lines = _granted(lines, share=share)
         await connection.execute(
             self._queries["write_budget_leases"],
@@ -169,13 +188,13 @@ class BudgetLeases:
             [line.request.limit_nano_usd for line in lines],
             [line.becomes_wanted for line in lines],
             seconds,
-            _WANTED_SECONDS,
+            WANTED_SECONDS,
         )
         return LeaseReply(granted=granted, states=tuple(line.state() for line in lines))
 
     async def _own(self, connection: Connection, holder: str, windows: Sequence[Window]) -> list[_Lease]:
         rows = await connection.fetch(self._queries["own_budget_leases"], *columns_of_windows(windows), holder)
-        return [_lease_of(row) for row in rows]
+        return [_lease_of(row, holder) for row in rows]
 
     async def _shrink(
         self,
@@ -195,30 +214,33 @@ class BudgetLeases:
         )
 
 
-def _room_of(row: asyncpg.Record) -> Room:
-    return Room(
+def _held_of(row: asyncpg.Record) -> _Held:
+    return _Held(
         spent_nano_usd=row["spent_nano_usd"],
         carried_nano_usd=row["carried_nano_usd"],
         leased_nano_usd=row["leased_nano_usd"],
-        is_wanted=row["is_wanted"],
+        wanted_by=row["wanted_by"],
     )
 
 
-def _lease_of(row: asyncpg.Record) -> _Lease:
+def _lease_of(row: asyncpg.Record, holder: str) -> _Lease:
     return _Lease(
-        amount_nano_usd=row["amount_nano_usd"], settled_seq=row["settled_seq"] or 0, watermark=row["watermark"]
+        holder=holder,
+        amount_nano_usd=row["amount_nano_usd"],
+        settled_seq=row["settled_seq"] or 0,
+        watermark=row["watermark"],
     )
 
 
-def _line(request: LeaseRequest, held: Room, row: asyncpg.Record) -> _Line:
+def _line(request: LeaseRequest, held: _Held, holder: str, row: asyncpg.Record) -> _Line:
     freed: int = row["freed_nano_usd"]
-    room = msgspec.structs.replace(held, leased_nano_usd=held.leased_nano_usd - freed)
-    return _Line(request=request, room=room, freed_nano_usd=freed, lease=_lease_of(row))
+    left = msgspec.structs.replace(held, leased_nano_usd=held.leased_nano_usd - freed)
+    return _Line(request=request, held=left, freed_nano_usd=freed, lease=_lease_of(row, holder))
 
 
 def _granted(lines: Sequence[_Line], *, share: int) -> tuple[bool, list[_Line]]:
     """Return whether all of them get what they need, and what each gets, or whom it has to ask for it."""
-    requests, rooms = [line.request for line in lines], [line.room for line in lines]
+    requests, rooms = [line.request for line in lines], [line.held.room for line in lines]
     amounts = grants_of(requests, rooms, share=share)
     if amounts is not None:
         return True, [

@@ -34,6 +34,11 @@ def columns_of_windows(windows: Sequence[Window]) -> Columns:
     ]
 
 
+def key_of(window: Window) -> tuple[str, ...]:
+    """Return the columns of a window's key as text."""
+    return (*window.scope, str(window.starts_at), str(window.ends_at))
+
+
 def columns_of_aliases(aliases: Sequence[Alias]) -> Columns:
     """Return the three columns of aliases."""
     return [[getattr(alias, name) for alias in aliases] for name in Alias._fields]

@@ -8,7 +8,8 @@ from typing import Final
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
 from tallystick.access.scopes import LIFETIME_START, Scope, Window
-from tallystick.stores.postgres.budget_leases import BudgetLeases
+from tallystick.errors import StoreUnavailable
+from tallystick.stores.postgres.budget_leases import TRIES, BudgetLeases
 from tallystick.stores.postgres.budget_making import BudgetMaker
 from tallystick.stores.postgres.budget_rows import columns_of_windows, sum_of, window_of
 from tallystick.stores.postgres.database import PostgresDatabase
@@ -73,8 +74,13 @@ class PostgresBudgetStore:
     async def claim_alert(self, window: Window, *, level: int) -> bool:
         """Note that an alert of this level is sent for the window; False when one of this level or above was."""
         key = (*window.scope, window.starts_at, window.ends_at)
-        async with self._database.connection() as connection:
-            return bool(await connection.fetchval(self._queries["claim_budget_alert"], *key, level))
+        for _ in range(TRIES):
+            async with self._database.connection() as connection:
+                is_new = await connection.fetchval(self._queries["claim_budget_alert"], *key, level)
+            if is_new is not None:
+                return bool(is_new)
+            await self._maker.make([_request_of_nothing(window)])
+        raise StoreUnavailable("PostgreSQL loses a window of a budget as soon as it is made.")
 
     async def trim(self, *, ended_days: float) -> int:
         """Delete windows that ended so many days ago and have no leases; return how many."""
@@ -89,3 +95,7 @@ class PostgresBudgetStore:
                     return trimmed
                 windows = columns_of_windows([window_of(row) for row in rows])
                 trimmed += await connection.fetchval(self._queries["delete_ended_budget_windows"], *windows)
+
+
+def _request_of_nothing(window: Window) -> LeaseRequest:
+    return LeaseRequest(window=window, limit_nano_usd=0, need_nano_usd=0, want_nano_usd=0)

@@ -47,7 +47,7 @@ async def columns_of(sums: dict[Any, Counters]) -> list[str]:
         columns.append(_array_of_text(values))
         await asyncio.sleep(0)
     for numbers in zip(*sums.values(), strict=True):
-        columns.append("{" + ",".join(map(str, numbers)) + "}")
+        columns.append(array_of_numbers(numbers))
         await asyncio.sleep(0)
     return columns
 
@@ -55,6 +55,11 @@ async def columns_of(sums: dict[Any, Counters]) -> list[str]:
 def columns_of_keys(keys: Sequence[tuple[str, ...]]) -> list[str]:
     """Return the columns of keys of text, each as the text of an array. There must be at least one."""
     return [_array_of_text(column) for column in zip(*keys, strict=True)]
+
+
+def array_of_numbers(numbers: Sequence[int]) -> str:
+    """Return the text of an array of numbers."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def _array_of_text(values: Sequence[object]) -> str:

@@ -126,17 +126,17 @@ class PostgresLedger:
         queries = self._queries
         budgets = BudgetCommit(batch, queries=queries, windows_made=windows_made)
         folding, entities = await _meanwhile(
-            self._write_events(connection, batch, producer_no), _fold_and_list_entities(batch)
+            self._write_events(connection, batch, producer_no), _fold_and_list_entities(batch, budgets)
         )
         await self._write_dead_letters(connection, batch, producer_no)
-        await budgets.prepare(connection)
+        await budgets.look(connection)
         daily = await _meanwhile(
             self._add(connection, queries["add_daily_entity_spend"], entities), _columns_later(folding.daily)
         )
         totals = await _meanwhile(
             self._add(connection, queries["add_daily_spend"], daily), _columns_later(folding.totals)
         )
-        await self._add(connection, queries["add_totals"], totals)
+        await _meanwhile(self._add(connection, queries["add_totals"], totals), budgets.charge())
         windows_made = await self._advance(connection, batch, producer_no)
         await budgets.write(connection, windows_made=windows_made)
 
@@ -209,8 +209,9 @@ async def _meanwhile(statement: Awaitable[None], work: Coroutine[Any, Any, Resul
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _fold_and_list_entities(batch: Batch) -> tuple[Folding, list[str]]:
+async def _fold_and_list_entities(batch: Batch, budgets: BudgetCommit) -> tuple[Folding, list[str]]:
     folding = await fold_in_slices(batch)
+    await budgets.gather()
     return folding, await columns_of(folding.daily_entities())
 
 

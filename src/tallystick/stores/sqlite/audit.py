@@ -6,15 +6,18 @@ from collections.abc import Iterator
 
 import apsw
 
+from tallystick.access.scopes import Window
 from tallystick.ledger.batch import COUNTERS
 from tallystick.ledger.store import Audit, Difference, ProducerAudit
 from tallystick.stores.sql import load_queries
+from tallystick.stores.sqlite.budget_rows import WIDTH, window_of
 from tallystick.stores.sqlite.database import SqliteDatabase
 from tallystick.stores.sqlite.transactions import Row, fetch, immediate, snapshot
 
 _SQL = load_queries("tallystick.stores.sqlite")
 # Each table of sums, and how many columns its key has.
 _SUMS = (("totals", 3), ("daily_spend", 10), ("daily_entity_spend", 7))
+_BUDGET_COLUMNS = ("spent_nano_usd", "leased_nano_usd")
 _COMMIT_COLUMNS = ("events", "dead_letters", "cost_nano_usd", "first_time", "last_time")
 
 
@@ -62,6 +65,7 @@ def _differences(connection: apsw.Connection, producers: list[Row]) -> Iterator[
     for table, key_length in _SUMS:
         for row in connection.execute(_SQL[f"audit_{table}"]):
             yield from _paired(table, "/".join(row[:key_length]), COUNTERS, row[key_length:])
+    yield from _budget_differences(connection)
 
 
 def _event_differences(connection: apsw.Connection) -> Iterator[Difference]:
@@ -85,6 +89,17 @@ def _commit_differences(connection: apsw.Connection) -> Iterator[Difference]:
         yield from _paired("commits", str(row[0]), _COMMIT_COLUMNS, row[1:])
 
 
+def _budget_differences(connection: apsw.Connection) -> Iterator[Difference]:
+    for row in connection.execute(_SQL["audit_budget_windows"]):
+        yield from _paired("budget_windows", _label(window_of(row[:WIDTH])), _BUDGET_COLUMNS, row[WIDTH:])
+    for *key, holder in connection.execute(_SQL["audit_budget_leases"]):
+        yield from _unequal("budget_leases", f"{_label(window_of(tuple(key)))} {holder}", "window", 0, 1)
+
+
+def _label(window: Window) -> str:
+    return " ".join((*window.scope, window.starts_at.isoformat(), window.ends_at.isoformat()))
+
+
 def _paired(table: str, key: str, columns: tuple[str, ...], values: Row) -> Iterator[Difference]:
     """Compare values that stand side by side: found, expected, found, expected …"""
     for column, found, expected in zip(columns, values[::2], values[1::2], strict=True):
@@ -103,4 +118,7 @@ def _repair(connection: apsw.Connection) -> int:
             for query in (f"remove_unfounded_{table}", f"rebuild_{table}"):
                 connection.execute(_SQL[query])
                 changed += connection.changes()
+        for query in ("remove_unfounded_budget_leases", "rebuild_budget_windows"):
+            connection.execute(_SQL[query])
+            changed += connection.changes()
     return changed

@@ -48,6 +48,7 @@ def admission_of(instance: Instance, world: World, **limits) -> Admission:
         keeper=instance.keeper,
         windows=world.windows,
         limits=AdmissionLimits(**limits),
+        on_denied=lambda _: None,
         clock=world.clock,
         metrics=Metrics(),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -14,6 +16,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tallystick.access.leasing import accounts as accounts_module
+from tallystick.access.leasing.account import Account
 from tallystick.access.scopes import Scope
 from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from unit.access.leasing.world import World
@@ -106,15 +110,52 @@ class Instances(RuleBasedStateMachine):
         assert await world.begin(world.instances[1], "k2", "t1", max(rest, 0) + 1) is None
 
 
-def _run(machine=Instances, examples=60):
+def _run(examples=60, phases=tuple(Phase)):
     with asyncio.Runner() as runner:
         run_state_machine_as_test(
-            lambda: machine(runner),
+            lambda: Instances(runner),
             settings=settings(
-                max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=examples,
+                stateful_step_count=40,
+                deadline=None,
+                phases=phases,
+                suppress_health_check=list(HealthCheck),
             ),
         )
 
 
 def test_real_money_stays_within_every_limit():
     _run()
+
+
+class _ReleasesTwice(Account):
+    """A hold that ends frees its money twice: the classic leak of reservations, turned around."""
+
+    def release(self, nano_usd):
+        self.held = max(0, self.held - 2 * nano_usd)
+        self.wake()
+
+
+class _ForgetsPending(Account):
+    """What was spent and is not committed yet counts as free."""
+
+    def settle(self, seq, cost_nano_usd, now):
+        self.used_at = now
+
+
+class _GivesBackWhatIsHeld(Account):
+    """A lease goes back although running calls hold parts of it."""
+
+    def is_settled(self, watermark):
+        return True
+
+    def clear(self):
+        self._pending.clear()
+        self.pending = self.amount = 0
+
+
+@pytest.mark.parametrize("broken", [_ReleasesTwice, _ForgetsPending, _GivesBackWhatIsHeld])
+def test_a_broken_account_is_found_out(broken, monkeypatch):
+    monkeypatch.setattr(accounts_module, "Account", broken)
+    with contextlib.redirect_stdout(None), pytest.raises((AssertionError, ExceptionGroup)):
+        _run(examples=300, phases=(Phase.generate,))  # As found: making it small takes minutes.

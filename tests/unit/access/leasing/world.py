@@ -117,7 +117,7 @@ class World:
             store=store,
             numbers=lambda: numbers,
             limits=LeaseLimits(lease_seconds=LEASE_SECONDS, idle_seconds=IDLE_SECONDS, share=4),
-            on_state=lambda account: None,
+            on_state=lambda _: None,
             clock=self.clock,
             metrics=metrics,
         )
@@ -128,6 +128,7 @@ class World:
             keeper=keeper,
             windows=self.windows,
             limits=AdmissionLimits(wait_seconds=0.0),
+            on_denied=lambda _: None,
             clock=self.clock,
             metrics=metrics,
         )

@@ -14,6 +14,8 @@ CREATE TABLE budget_windows (
     ends_at timestamptz NOT NULL,
     wanted_until timestamptz,
     alerted_level integer NOT NULL DEFAULT 0,
+    -- Who lacks what others have leased; '' when several do.
+    wanted_by text COLLATE "C" NOT NULL DEFAULT '',
     scope_type text COLLATE "C" NOT NULL,
     scope_id text COLLATE "C" NOT NULL,
     member_id text COLLATE "C" NOT NULL,
@@ -32,6 +34,9 @@ CREATE TABLE budget_leases (
     starts_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
+    -- Whether it was found past its time once, and has got some more: so that after an outage of the database whoever
+    -- comes first does not take what all others are about to renew.
+    is_noticed boolean NOT NULL DEFAULT false,
     scope_type text COLLATE "C" NOT NULL,
     scope_id text COLLATE "C" NOT NULL,
     member_id text COLLATE "C" NOT NULL,
@@ -46,7 +51,8 @@ CREATE TABLE budget_aliases (
     scope_type text COLLATE "C" NOT NULL,
     entity_id text COLLATE "C" NOT NULL,
     scope_id text COLLATE "C" NOT NULL,
-    PRIMARY KEY (scope_type, entity_id, scope_id)
+    PRIMARY KEY (scope_type, entity_id, scope_id),
+    CHECK (entity_id <> scope_id)
 );
 CREATE INDEX budget_aliases_by_scope ON budget_aliases (scope_type, scope_id);
 
@@ -93,7 +99,7 @@ counted AS (
     JOIN reached
         ON reached.scope_type = scope.scope_type AND reached.entity_id = scope.entity_id
             AND reached.member_id = scope.member_id
-    WHERE (scope.entity_id <> '' OR scope.scope_type = 'global')
+    WHERE (scope.entity_id <> '' OR scope.scope_type IN ('global', 'tag'))
         AND event.event_time >= reached.starts_at AND event.event_time < reached.ends_at
         AND (reached.model = '' OR reached.model = event.model_group)
     GROUP BY 1, 2, 3, 4, 5, 6

@@ -1,6 +1,6 @@
 -- name: audit_budget_windows
--- Return up to $1 places where a window differs from what follows from the events and the leases, or a lease has no window,
--- and how many there are in all.
+-- Return up to $1 places where a window differs from what follows from the events and the leases, or a lease has no
+-- window, and how many there are in all.
 SELECT row_label, difference.column_name, difference.found, difference.expected, count(*) OVER () AS difference_count
 FROM (
     SELECT
