@@ -5,12 +5,11 @@ pytest tests/acceptance/test_budget_kills.py --kills 50 -s    makes 50 kills of 
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ class Round:
     """One kill: the key whose budget was being spent, and its calls."""
 
     headers: Headers
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Call]
     killed: int = 0
     seconds: float = 0.0
     """From the kill, or the end of the lease's time, until there was no room left."""
@@ -125,25 +124,9 @@ def _rounds(kills: int) -> int:
 @asynccontextmanager
 async def _spending(instances: Instances) -> AsyncIterator[Round]:
     """Make a key with a budget, and let clients spend it on all instances that answer."""
-    current = Round(headers=await instances.known_key(max_budget=usd(_BUDGET)))
-    ending = asyncio.Event()
-
-    async def client(position: int) -> None:
-        for number in range(position, 1_000_000):
-            if ending.is_set():
-                return
-            call = await instances.call(number, current.headers, **_CALL)
-            current.calls.append(call)
-            if call.status != 200:
-                await asyncio.sleep(0.05)  # The processor is needed for the server's start.
-
-    async with asyncio.TaskGroup() as group:
-        for position in range(_CLIENTS):
-            group.create_task(client(position))
-        try:
-            yield current
-        finally:
-            ending.set()
+    headers = await instances.known_key(max_budget=usd(_BUDGET))
+    async with instances.spending(headers, clients=_CLIENTS, **_CALL) as calls:
+        yield Round(headers=headers, calls=calls)
 
 
 async def _kill_one(instances: Instances, current: Round, draw: random.Random, victim: int) -> None:
