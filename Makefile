@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do "$$name" -c '$(USABLE)' 2>/dev/n
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-COMPILE := pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra postgres
+COMPILE := pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra postgres --extra redis
 ARGS ?=
 
 .PHONY: help serve test check format bench lock clean
@@ -39,10 +39,11 @@ format: $(VENV)/.stamp-test  ## Rewrite the code to the format that `check` asks
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.stamp-test  ## Measure commits, administration, gateway, memory and start, each beside its yardstick
+bench: $(VENV)/.stamp-test  ## Measure commits, administration, gateway, rate limits, memory and start, each beside its yardstick
 	$(BIN)/python bench/commits.py
 	$(BIN)/python bench/control.py --keys 20000
 	$(BIN)/python bench/gateway.py
+	$(BIN)/python bench/rates.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/startup.py
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services import ExternalPostgres, PostgresServer, postgres
+from services import ExternalPostgres, PostgresServer, RedisServer, postgres, redis_url_of_session
 from tallystick.runtime.clock import SystemClock
 from tallystick.stores.postgres.database import PostgresDatabase
 
@@ -64,6 +64,26 @@ async def postgres_database(postgres_url: str) -> AsyncIterator[PostgresDatabase
     database = PostgresDatabase(postgres_url, clock=SystemClock())
     yield database
     await database.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The URL of the session's Redis, shared by all tests of a worker: take a `redis_prefix` and flush nothing."""
+    with redis_url_of_session() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_prefix() -> str:
+    """How the test's own keys begin in the shared Redis."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def own_redis_server() -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed, emptied and started."""
+    with RedisServer() as server:
+        yield server
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -56,8 +56,10 @@ class ServerProcess:
         database_url: str | None = None,
         workers: int = 1,
         general: dict[str, Any] | None = None,
+        sections: dict[str, Any] | None = None,
         prefix: tuple[str, ...] = (),
     ) -> None:
+        """`general` is added to the file's general settings; `sections` are further ones, or another `model_list`."""
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -77,9 +79,8 @@ class ServerProcess:
             "commit_retry_seconds_max": 0.5,
             **(general or {}),
         }
-        self.config.write_text(
-            json.dumps({"model_list": _model_list(upstream_url, models), "general_settings": settings})
-        )
+        file = {"model_list": model_list(upstream_url, models), "general_settings": settings, **(sections or {})}
+        self.config.write_text(json.dumps(file))
 
     # Life
 
@@ -234,6 +235,11 @@ class UpstreamProcess:
 
         return list((await eventually(ask, seconds=30, what="the upstream answers"))[0])
 
+    async def release(self, session: aiohttp.ClientSession) -> None:
+        """Let it answer the calls that it holds, and all that come."""
+        async with session.get(f"http://127.0.0.1:{self.port}/release") as response:
+            assert response.status == 200
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -246,6 +252,20 @@ def upstream_process() -> Iterator[UpstreamProcess]:
         yield upstream
     finally:
         upstream.close()
+
+
+def model_list(upstream_url: str, models: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return model groups of one deployment each, with the tests' prices."""
+    params = {"api_base": upstream_url, "api_key": "up-key"}
+    prices = {"input_cost_per_token": INPUT_USD, "output_cost_per_token": OUTPUT_USD}
+    return [
+        {
+            "model_name": name,
+            "litellm_params": {"model": f"openai/{name}", **params, **prices},
+            "model_info": {"id": name},
+        }
+        for name in models
+    ]
 
 
 def kill(pid: int) -> None:
@@ -286,19 +306,6 @@ def _children(parent: int) -> list[int]:
         if int(ppid) == parent and state != "Z":
             found.append(int(status.parent.name))
     return found
-
-
-def _model_list(upstream_url: str, models: tuple[str, ...]) -> list[dict[str, Any]]:
-    params = {"api_base": upstream_url, "api_key": "up-key"}
-    prices = {"input_cost_per_token": INPUT_USD, "output_cost_per_token": OUTPUT_USD}
-    return [
-        {
-            "model_name": name,
-            "litellm_params": {"model": f"openai/{name}", **params, **prices},
-            "model_info": {"id": name},
-        }
-        for name in models
-    ]
 
 
 def _end_with_parent() -> None:

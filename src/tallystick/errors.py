@@ -154,8 +154,9 @@ class BudgetExceeded(RequestError):
     http_status = 422
     error_type = "budget_exceeded"
 
-    def __init__(self, message: str | None = None, *, status: int = 422) -> None:
+    def __init__(self, message: str | None = None, *, scope_type: str = "", status: int = 422) -> None:
         super().__init__(message)
+        self.scope_type = scope_type
         self.http_status = status
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
 
+from acceptance.budget_kit import Fleet, started
 from server_kit import UpstreamProcess, upstream_process
+from services import PostgresServer, RedisServer
 
 _SECONDS_A_KILL = 15
 _SECONDS_A_WRITE = 20
@@ -21,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
     group.addoption("--writes", type=int, default=4, help="admin writes of each kind (test_control_plane.py)")
     group.addoption("--secrets", type=int, default=800, help="how many sealed values a rotation goes through")
+    group.addoption("--budget-calls", type=int, default=400, help="calls against the money of a 20th of them")
     group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
 
 
@@ -35,6 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
         "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
         "secrets_count": 120 + config.getoption("--secrets", 800) / 20,
+        "budget_calls": 120 + config.getoption("--budget-calls", 400) / 5,
         "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
     }
     for item in items:
@@ -68,6 +73,11 @@ def writes(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
+def budget_calls(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--budget-calls", 400))
+
+
+@pytest.fixture
 def upstream() -> Iterator[UpstreamProcess]:
     with upstream_process() as upstream:
         yield upstream
@@ -79,3 +89,17 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def budget_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three instances with a PostgreSQL and a Redis of their own, which a test may stop and has to start again."""
+    path = tmp_path_factory.mktemp("fleet")
+    with (
+        ThreadPoolExecutor(max_workers=1) as thread,
+        upstream_process() as upstream,
+        PostgresServer() as postgres,
+        RedisServer() as redis,
+        started(path, upstream, postgres.url(), instances=3, redis_url=redis.url, budget_lease_seconds=3) as servers,
+    ):
+        yield Fleet(servers=servers, upstream=upstream, postgres=postgres, redis=redis, thread=thread)

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -38,6 +39,7 @@ class Call:
     event_id: str = ""
     error: str = ""
     body: bytes = b""
+    answer_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -91,12 +93,18 @@ class Load:
                 await asyncio.sleep(pause)
 
     async def call(
-        self, session: aiohttp.ClientSession, model: str, *, leaves_after: int | None = None, **fields: Any
+        self,
+        session: aiohttp.ClientSession,
+        model: str,
+        *,
+        leaves_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **fields: Any,
     ) -> Call:
         """Make one call and remember how it went."""
         call = Call(call_id=f"{self.seed}-{next(self._numbers)}", model=model)
         self.calls.append(call)
-        streams = model.startswith(("stream", "pause"))
+        streams = fields.get("stream", model.startswith(("stream", "pause")))
         body = {
             "model": model,
             "messages": [{"role": "user", "content": "Who owes whom?"}],
@@ -105,8 +113,10 @@ class Load:
             **fields,
         }
         try:
-            async with session.post(f"{self.url}/v1/chat/completions", json=body, headers=self.headers) as response:
-                call.status = response.status
+            async with session.post(
+                f"{self.url}/v1/chat/completions", json=body, headers=headers or self.headers
+            ) as response:
+                call.status, call.answer_headers = response.status, response.headers
                 call.event_id = response.headers.get("x-tallystick-event-id", "")
                 if streams and response.status == 200:
                     await _read_stream(response, call, leaves_after)

@@ -1,12 +1,15 @@
 """An upstream in a process of its own, so that it survives what is killed: python upstream_process.py PORT
 
 It answers by the model's name, `kind[:milliseconds]`, and by the caller's own id in `metadata.call`, on which its usage
-depends, so that a test can tell what an event must hold. GET /seen lists the ids that were asked, in order.
+depends, so that a test can tell what an event must hold. GET /seen lists the ids that were asked, in order, and
+GET /release lets go of what is held.
 
     plain, slow:MS      a chat answer, at once or after so long
     stream, pause:MS    with "stream": true: chunks, at once or with so long a pause between them
     silent              never answers
+    held                answers when it is released
     keyed               an answer whose text is the authorization that it was called with
+    fixed, fixed:MS     as plain, slow, stream and pause, and its usage is the same for every call
     second              refuses the first request of each call, and answers the second
 """
 
@@ -24,18 +27,24 @@ import uvloop
 WORDS = ("The", " stick", " has", " two", " halves", ".")
 
 
-def usage_of(call_id: str) -> dict[str, int]:
+FIXED_TOKENS = (40, 20)
+
+
+def usage_of(call_id: str, model: str = "") -> dict[str, int]:
     """Return the usage that the answer to a call reports."""
     number = zlib.crc32(call_id.encode())
     prompt, completion = 10 + number % 90, 1 + number // 90 % 40
+    if model.startswith("fixed"):
+        prompt, completion = FIXED_TOKENS
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 class _Connection(asyncio.Protocol):
     """One keep-alive connection; its requests come one after the other."""
 
-    def __init__(self, seen: list[str]) -> None:
+    def __init__(self, seen: list[str], released: asyncio.Event) -> None:
         self._seen = seen
+        self._released = released
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._body = b""
@@ -69,6 +78,10 @@ class _Connection(asyncio.Protocol):
         if self._url == b"/seen":
             self._send(200, json.dumps(self._seen).encode())
             return
+        if self._url == b"/release":
+            self._released.set()
+            self._send(200, b"{}")
+            return
         request = json.loads(self._body)
         call_id = request["metadata"]["call"]
         is_first = call_id not in self._seen if request["model"] == "second" else False
@@ -83,6 +96,8 @@ class _Connection(asyncio.Protocol):
         pause = int(milliseconds or 0) / 1000
         if kind == "silent":
             await asyncio.Event().wait()
+        if kind == "held":
+            await self._released.wait()
         if request.get("stream"):
             await self._stream(request, pause)
             return
@@ -115,7 +130,7 @@ def _plain(request: dict[str, Any], text: str) -> dict[str, Any]:
         "created": 1,
         "model": request["model"],
         "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-        "usage": usage_of(call_id),
+        "usage": usage_of(call_id, request["model"]),
     }
 
 
@@ -127,13 +142,14 @@ def _chunks(request: dict[str, Any]) -> list[bytes]:
     ]
     parts.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     if (request.get("stream_options") or {}).get("include_usage"):
-        parts.append({"choices": [], "usage": usage_of(call_id)})
+        parts.append({"choices": [], "usage": usage_of(call_id, request["model"])})
     return [*(b"data: " + json.dumps({**head, **part}).encode() + b"\n\n" for part in parts), b"data: [DONE]\n\n"]
 
 
 async def _serve(port: int) -> None:
     seen: list[str] = []
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(seen), "127.0.0.1", port)
+    released = asyncio.Event()
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(seen, released), "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -24,10 +24,19 @@ from conformance.budget_kit import (
 )
 from conformance.kit import Engine, make_batch, make_event
 from tallystick.access.budget_store import LeaseReply, LeaseState
+from tallystick.access.grants import notice_seconds
 from tallystick.access.scopes import Scope, Window
 from tallystick.ledger.batch import batch_of
 
 LATER = SECONDS + 1
+NOTICE = notice_seconds(SECONDS) + 1
+
+
+async def let_lapse(engine: Engine, window: Window) -> None:
+    """Let all leases on a window run out: somebody has to notice it first."""
+    await engine.let_pass(LATER)
+    await lease(engine, "z", request(window, 0, need=0))
+    await engine.let_pass(NOTICE)
 
 
 def amounts(reply: LeaseReply) -> list[int]:
@@ -234,13 +243,33 @@ async def test_leases_and_commits_that_race_are_exact(engine: Engine) -> None:
 async def test_a_lease_that_lapsed_makes_room_and_late_events_still_count(engine: Engine) -> None:
     await take(engine, "a", day_of(), 80, limit=100)
     assert not (await lease(engine, "b", request(day_of(), 100, need=50))).granted
-    await engine.let_pass(LATER)
+    await let_lapse(engine, day_of())
     assert (await take(engine, "b", day_of(), 100, limit=100)).leased_nano_usd == 100
     assert await engine.budgets.renew("a", seconds=SECONDS) == (), "it was taken"
     await commit(engine, "a", 1, [30])
     found = await look(engine, day_of())
     assert (found.spent_nano_usd, found.leased_nano_usd) == (30, 100)
     assert (await engine.auditor.audit()).differences == ()
+
+
+async def test_who_is_late_and_renews_keeps_the_lease(engine: Engine) -> None:
+    """After an outage all are late, and whoever comes first must not take what the others have spent."""
+    await take(engine, "a", day_of(), 80, limit=100)
+    await engine.let_pass(LATER)
+    assert not (await lease(engine, "b", request(day_of(), 100, need=50))).granted
+    await engine.budgets.renew("a", seconds=SECONDS)
+    await engine.let_pass(NOTICE)
+    assert not (await lease(engine, "b", request(day_of(), 100, need=50))).granted
+    await commit(engine, "a", 1, [80])
+    found = await look(engine, day_of())
+    assert (found.spent_nano_usd, found.leased_nano_usd) == (80, 0)
+
+
+async def test_a_holder_that_is_late_and_asks_has_its_lease_still(engine: Engine) -> None:
+    await take(engine, "a", day_of(), 80, limit=100)
+    await engine.let_pass(LATER)
+    reply = await lease(engine, "a", request(day_of(), 100, need=90))
+    assert (reply.granted, reply.states[0].amount_nano_usd) == (False, 80)
 
 
 async def test_a_lease_that_lapsed_and_nobody_took_can_be_renewed(engine: Engine) -> None:
@@ -267,6 +296,8 @@ async def test_asking_lets_the_leases_on_these_windows_last(engine: Engine, need
     reply = await lease(engine, "a", request(day_of(), 100, need=need))
     assert reply.granted == (need < 90)
     await engine.let_pass(SECONDS - 1)
+    assert not (await lease(engine, "b", request(day_of(TEAM), 100, need=30))).granted, "it gets some more"
+    await engine.let_pass(NOTICE)
     assert not (await lease(engine, "b", request(day_of(), 100, need=30))).granted
     assert (await lease(engine, "b", request(day_of(TEAM), 100, need=30))).granted, "the other one has lapsed"
 
@@ -274,7 +305,7 @@ async def test_asking_lets_the_leases_on_these_windows_last(engine: Engine, need
 async def test_what_was_settled_before_the_lapse_is_not_paid_again(engine: Engine) -> None:
     await take(engine, "a", day_of(), 80)
     await commit(engine, "a", 1, [30])
-    await engine.let_pass(LATER)
+    await let_lapse(engine, day_of())
     await take(engine, "b", day_of(), 10)
     reply = await lease(engine, "a", request(day_of(), need=60, since_seq=0))
     assert (reply.states[0].amount_nano_usd, reply.states[0].settled_seq) == (60, 1)

@@ -17,7 +17,7 @@ from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import AuditFilter, Author
 from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 MASTER = "sk-the-master-key-of-this-test"
@@ -41,12 +41,14 @@ class ControlWorld:
         followers = (self.authenticator, self.snapshots)
         self.feed = ChangeFeed(self.control, followers, clock=self.clock, metrics=self.metrics)
         self.writer = ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up)
+        ledger = MemoryStore()
         services = AdminServices(
             authenticator=self.authenticator,
             control=self.control,
             writer=self.writer,
             snapshots=self.snapshots,
-            ledger_reader=MemoryStore(),
+            ledger_reader=ledger,
+            budgets=MemoryBudgetStore(store=ledger, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",

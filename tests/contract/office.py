@@ -20,7 +20,7 @@ from tallystick.ledger.batch import batch_of
 from tallystick.ledger.event import SpendEvent
 from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 MASTER = "sk-the-master-key-of-this-test"
@@ -35,9 +35,10 @@ def plain_key(name):
 class Office:
     """Requests with the master key, unless `key` names whose."""
 
-    def __init__(self):
+    def __init__(self, **settings):
         self.clock = FakeClock()
         self.ledger = MemoryStore()
+        self.budgets = MemoryBudgetStore(store=self.ledger, clock=self.clock)
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(
@@ -52,9 +53,11 @@ class Office:
             writer=self.writer,
             snapshots=snapshots,
             ledger_reader=self.ledger,
+            budgets=self.budgets,
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",
+            **settings,
         )
         self.client = ASGIClient(create_admin_app(self.services), key=MASTER)
         self._batches = 0
@@ -113,9 +116,8 @@ class Office:
             status="success",
             started_at=now,
             ended_at=now,
-            key_hash="hash",
             cost_nano_usd=nano_usd,
-            **attribution,
+            **{"key_hash": "hash", **attribution},
         )
         self._batches += 1
         await self.ledger.commit(batch_of("producer", self._batches, [event]))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, time
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from contract.office import Office
+from asgi_client import ASGIClient
+from contract.office import MASTER, Office
 from tallystick.access.keys import KeySpec
 from tallystick.access.teams import MemberSpec
+from tallystick.access.windows import WindowRule
+from tallystick.admin.app import create_admin_app
 from tallystick.control.objects import Kind, member_id
 from tallystick.control.store import Author
 
@@ -54,6 +59,28 @@ async def test_terraform_budget(office):
     ):
         error = await office.refused(404, "POST", path, body)
         assert "not found" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "by_model",
+    [{"m": {"budget_limit": "much"}}, {"m": {"max_budget": 1, "budget_duration": "soon"}}, {"m": {}}, {"m": -1}],
+    ids=str,
+)
+async def test_budgets_by_model_that_can_t_be_read_are_refused(office, by_model):
+    for path in ("/budget/new", "/key/generate", "/team/new", "/user/new"):
+        error = await office.refused(400, "POST", path, {"model_max_budget": by_model})
+        assert error["param"] == "model_max_budget"
+        assert "model_max_budget[m]" in error["message"]
+
+
+async def test_windows_are_shown_as_the_settings_say(office):
+    rule = WindowRule(zone=ZoneInfo("Asia/Kolkata"), day_starts=time(6))
+    office.client = ASGIClient(create_admin_app(replace(office.services, windows=rule)), key=MASTER)
+    made = await office.good("POST", "/budget/new", {"budget_duration": "1d"})
+    key = await office.good("POST", "/key/generate", {"budget_duration": "1d"})
+    expected = rule.window_at("1d", office.clock.now()).ends_at.isoformat()
+    assert made["budget_reset_at"] == key["budget_reset_at"] == expected
+    assert expected.endswith("T00:30:00+00:00")
 
 
 async def test_a_chosen_id_is_taken_once(office):

@@ -147,6 +147,18 @@ async def test_settings_that_are_kept_without_effect_are_named(world):
     assert world.snapshots.current.settings.values["litellm_settings.turn_off_message_logging"] is True
 
 
+async def test_settings_of_budgets_are_in_force_at_once(world):
+    assert not world.snapshots.current.settings.budget_rollover
+    names = {"budget_rollover": True, "block_requests_for_models_without_pricing": True}
+    answer = await world.client.post("/config/update", {"litellm_settings": names})
+    assert (answer.status, answer.headers.get("x-tallystick-ignored-fields")) == (200, None)
+    settings = world.snapshots.current.settings
+    assert (settings.budget_rollover, settings.denies_unknown_prices) == (True, True)
+    await world.client.post("/config/update", {"litellm_settings": dict.fromkeys(names)})
+    settings = world.snapshots.current.settings
+    assert (settings.budget_rollover, settings.denies_unknown_prices) == (False, False)
+
+
 async def test_costs_by_their_own_paths(world):
     await world.ok("PATCH", "/config/cost_discount_config", {"openai": 0.1})
     assert price(world).discount_ppm == 100_000

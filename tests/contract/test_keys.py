@@ -244,6 +244,7 @@ async def test_update_keeps_what_is_omitted_and_clears_what_is_null(world):
     assert {name: cleared[name] for name in ABSENT} == ABSENT
     assert cleared["budget_reset_at"] is None
     shown = await info(world, made["key"])
+    assert shown.pop("budgets") == []
     assert cleared == {**shown, **{name: cleared[name] for name in ("key", "token", "token_id", "duration")}}
 
 

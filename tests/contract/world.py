@@ -24,7 +24,7 @@ from tallystick.ledger.batch import batch_of
 from tallystick.ledger.event import SpendEvent
 from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 MASTER = "sk-the-master-key-of-this-world"
@@ -45,6 +45,7 @@ class World:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.ledger = MemoryStore()
+        self.budgets = MemoryBudgetStore(store=self.ledger, clock=self.clock)
         self.metrics = Metrics()
         self.control = MemoryControlStore(clock=self.clock)
         self.authenticator = Authenticator(
@@ -177,6 +178,7 @@ def _app() -> Any:
     """Return the application, which takes longer to make than a world: it serves the world that was built last."""
     lent: dict[str, Any] = {
         "ledger_reader": _Lent("ledger"),
+        "budgets": _Lent("budgets"),
         **{name: _Lent(name) for name in ("authenticator", "control", "writer", "snapshots", "clock", "metrics")},
     }
     return create_admin_app(AdminServices(new_id=lambda: "error-1", **lent))

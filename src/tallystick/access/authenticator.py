@@ -39,6 +39,7 @@ class Authenticator:
         cache_max: int = 100_000,
         lookups_max: int = 25,
         lookup_timeout_seconds: float = 5.0,
+        user_budget_holds_in_teams: bool = False,
     ) -> None:
         self._master_key_hash = master_key_hash
         self._master = master_principal()
@@ -57,6 +58,7 @@ class Authenticator:
             metrics=metrics,
             concurrent_max=lookups_max,
             timeout_seconds=lookup_timeout_seconds,
+            user_budget_holds_in_teams=user_budget_holds_in_teams,
         )
 
     def lookup_cached(self, token: str) -> Principal | None:

@@ -68,6 +68,15 @@ def unused(budget_id: str) -> tuple[NoneLeft, ...]:
     return tuple(NoneLeft(kind=kind, relation="budget_id", value=budget_id) for kind in REFERRERS)
 
 
+async def limits_to_be(store: ControlStore, holder: ControlObject, asked: AskedBudget) -> Limits:
+    """Return the limits that an object has once a request about its budget is granted."""
+    if asked.budget_id is msgspec.UNSET:
+        return asked.patch(budget_limits(await budget_of(store, holder)))
+    if not asked.budget_id:
+        return asked.patch(Limits())
+    return budget_limits(await store.find(ObjectRef(Kind.BUDGET, asked.budget_id)))
+
+
 async def budget_of(store: ControlStore, holder: ControlObject) -> ControlObject | None:
     """Return the budget that an object refers to, None when it refers to none."""
     return await store.find(ObjectRef(Kind.BUDGET, holder.budget_id)) if holder.budget_id else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from tallystick.access.principal import Principal, principal_of
-from tallystick.control.objects import Kind, ObjectRef
+from tallystick.access.scoped_limits import log_unreadable
+from tallystick.control.objects import ControlObject, Kind, ObjectRef
 from tallystick.control.store import ControlStore
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.telemetry import Metrics
@@ -34,6 +35,7 @@ class KeyLookups:
         metrics: Metrics,
         concurrent_max: int,
         timeout_seconds: float,
+        user_budget_holds_in_teams: bool,
     ) -> None:
         self._store = store
         self._on_principal = on_principal
@@ -41,6 +43,7 @@ class KeyLookups:
         self._turns = asyncio.Semaphore(concurrent_max)
         self._open_max = concurrent_max + _WAITING_MAX
         self._timeout_seconds = timeout_seconds
+        self._user_budget_holds_in_teams = user_budget_holds_in_teams
         self._open: dict[str, _Lookup] = {}
 
     async def find(self, key_hash: str) -> Principal | None:
@@ -99,12 +102,17 @@ class KeyLookups:
             lookup.is_doubtful = False
             lookup.changed.clear()
             found = await self._store.find_key(key_hash)
-            principal = principal_of(found) if found else None
+            principal = self._principal_of(found) if found else None
             parts = principal.depends_on if principal else ()
             if not lookup.is_doubtful and lookup.changed.isdisjoint((*parts, *_own_refs(key_hash))):
                 self._on_principal(key_hash, principal)
                 break
+        if principal is not None:
+            log_unreadable(principal.limits)
         return principal
+
+    def _principal_of(self, found: Sequence[ControlObject]) -> Principal:
+        return principal_of(found, user_budget_holds_in_teams=self._user_budget_holds_in_teams)
 
 
 class _Lookup:

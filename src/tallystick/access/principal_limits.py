@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
+import structlog
 
 from tallystick.access.key_rows import KeyRows
 from tallystick.access.limits import Limits, amount_nano_usd, member_limits, with_shared
 from tallystick.access.scoped_limits import ScopedLimits, corrections_of, limits_of
 from tallystick.access.scopes import Scope
 from tallystick.access.users import UserSpec
+
+log = structlog.get_logger(__name__)
 
 _PER_SESSION: Final = "max_budget_per_session"
 
@@ -37,10 +40,18 @@ def user_limits(user_id: str, user: UserSpec, *, user_budget_holds_in_teams: boo
 
 def session_budget_of(rows: KeyRows) -> int | None:
     """Return what a session may cost, in nano-USD, as the metadata of the key says, or else of its team."""
-    for metadata in (rows.key.metadata, rows.team.metadata):
-        if metadata.get(_PER_SESSION) is not None:
-            return _amount_in(metadata)
-    return None
+    given = rows.key.metadata.get(_PER_SESSION)
+    if given is None:
+        given = rows.team.metadata.get(_PER_SESSION)
+    if given is None:
+        return None
+    try:
+        return amount_nano_usd(given)
+    except ValueError as error:
+        log.warning(
+            "limit_unreadable", scope="session", id=rows.key_row.object_id, place=_PER_SESSION, reason=str(error)
+        )
+        return None
 
 
 def _each(rows: KeyRows, user_budget_holds_in_teams: bool) -> Iterator[ScopedLimits]:
@@ -94,10 +105,3 @@ def _of_team_member(rows: KeyRows) -> ScopedLimits:
         member_limits(own, rows.team.member_limits),
         corrections=corrections_of(member.spend_adjustment_nano_usd, member.spend_corrections),
     )
-
-
-def _amount_in(metadata: Mapping[str, Any]) -> int | None:  # Any: the admin's own JSON object.
-    try:
-        return amount_nano_usd(metadata[_PER_SESSION])
-    except ValueError:
-        return None

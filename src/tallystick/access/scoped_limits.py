@@ -1,14 +1,17 @@
-"""Scoped limits: the budgets and rate limits of one scope, as admission sees them. Pure arithmetic."""
+"""Scoped limits: the budgets and rate limits of one scope, as admission sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
+import structlog
 
 from tallystick.access.limits import Limits, with_shared
 from tallystick.access.model_budgets import ModelBudget, read_model_budgets
 from tallystick.access.scopes import LIFETIME_END, LIFETIME_START, Budget, Correction, Scope
+
+log = structlog.get_logger(__name__)
 
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +85,13 @@ def corrections_of(spend_adjustment_nano_usd: int, spend_corrections: Sequence[C
         return tuple(spend_corrections)
     whole_life = Correction(starts_at=LIFETIME_START, ends_at=LIFETIME_END, nano_usd=spend_adjustment_nano_usd)
     return (whole_life, *spend_corrections)
+
+
+def log_unreadable(limits: Sequence[ScopedLimits]) -> None:
+    """Tell of what is stored and holds for nothing. Called where limits are read, not where they are used."""
+    for each in limits:
+        for place, reason in each.unreadable.items():
+            log.warning("limit_unreadable", scope=each.scope.type, id=each.scope.id, place=place, reason=reason)
 
 
 def _budgets(

@@ -13,6 +13,7 @@ from tallystick.admin.access_groups.unified import UnifiedAccessGroupRoutes
 from tallystick.admin.answers import install_error_handlers
 from tallystick.admin.audit.routes import AuditRoutes
 from tallystick.admin.budgets.routes import BudgetRoutes
+from tallystick.admin.budgets.window_routes import BudgetWindowRoutes
 from tallystick.admin.credentials.routes import CredentialRoutes
 from tallystick.admin.customers.routes import CustomerRoutes
 from tallystick.admin.data_plane import data_plane_paths
@@ -58,6 +59,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
         OrganizationRoutes(services),
         OrganizationMemberRoutes(services),
         BudgetRoutes(services),
+        BudgetWindowRoutes(services),
         CustomerRoutes(services),
         TagRoutes(services),
         AuditRoutes(services),

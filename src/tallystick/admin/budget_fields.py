@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,12 +11,14 @@ from pydantic import Field
 from tallystick.access.budgets import AskedBudget, BudgetSpec, budget_limits
 from tallystick.access.limits import Limits
 from tallystick.admin.fields import Text
-from tallystick.admin.limits import LimitFields, shown_limits, text_of
+from tallystick.admin.limits import LimitFields, SpendField, shown_limits
+from tallystick.admin.object_spend import ObjectSpend
+from tallystick.admin.present import Present, text_of
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
 from tallystick.control.store import ControlStore
 
 
-class HeldBudgetFields(LimitFields):
+class HeldBudgetFields(LimitFields, SpendField):
     """Either the id of a budget to share, or limits, which become a budget of the object's own."""
 
     budget_id: Text | None = Field(default=None, description="A budget made with /budget/new. Null refers to none.")
@@ -28,12 +29,14 @@ class HeldBudgetFields(LimitFields):
         return AskedBudget(budget_id=self.budget_id if named else msgspec.UNSET, patch=self.patched_limits)
 
 
-def shown_budget(budget: ControlObject, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_budget(
+    budget: ControlObject, *, present: Present, spent: ObjectSpend | None = None
+) -> dict[str, Any]:  # Any: JSON.
     """Return a budget under LiteLLM's names."""
     spec = spec_as(BudgetSpec, budget.spec)
     return {
         "budget_id": budget.object_id,
-        **shown_held_limits(spec.limits, now=now),
+        **shown_held_limits(spec.limits, present=present, spent=spent),
         "allowed_models": spec.allowed_models,
         "created_at": text_of(budget.created_at),
         "created_by": budget.created_by or None,
@@ -43,18 +46,22 @@ def shown_budget(budget: ControlObject, *, now: datetime) -> dict[str, Any]:  # 
     }
 
 
-def shown_held_budget(budget: ControlObject | None, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_held_budget(
+    budget: ControlObject | None, *, present: Present, spent: ObjectSpend
+) -> dict[str, Any]:  # Any: JSON.
     """Return the fields that tell of an object's budget: its id, its limits, and its row."""
     return {
-        **shown_held_limits(budget_limits(budget), now=now),
+        **shown_held_limits(budget_limits(budget), present=present, spent=spent),
         "budget_id": None if budget is None else budget.object_id,
-        "litellm_budget_table": None if budget is None else shown_budget(budget, now=now),
+        "litellm_budget_table": None if budget is None else shown_budget(budget, present=present, spent=spent),
     }
 
 
-def shown_held_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_held_limits(
+    limits: Limits, *, present: Present, spent: ObjectSpend | None = None
+) -> dict[str, Any]:  # Any: JSON.
     """Return limits; those by model are null, not empty, where there are none, as in LiteLLM's table of budgets."""
-    return {**shown_limits(limits, now=now), "model_max_budget": limits.model_max_budget or None}
+    return {**shown_limits(limits, present=present, spent=spent), "model_max_budget": limits.model_max_budget or None}
 
 
 async def budgets_of(store: ControlStore, holders: Sequence[ControlObject]) -> dict[str, ControlObject]:

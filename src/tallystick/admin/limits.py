@@ -11,9 +11,11 @@ from pydantic import AfterValidator, Field
 
 from tallystick.access.durations import parse_duration
 from tallystick.access.limits import Limits, WindowLimit
-from tallystick.access.windows import window_at
+from tallystick.access.model_budgets import read_model_budgets
 from tallystick.admin.fields import JSONObject, RequestBody, Text
 from tallystick.admin.moments import parse_moment
+from tallystick.admin.object_spend import ObjectSpend
+from tallystick.admin.present import Present, text_of
 from tallystick.errors import BadRequest
 from tallystick.pricing.money import round_usd_to_nano
 from tallystick.pricing.price import NANO_USD_PER_USD
@@ -35,6 +37,13 @@ def _duration(text: str) -> str:
     return text
 
 
+def _model_budgets(given: dict[str, Any]) -> dict[str, Any]:  # Any: JSON.
+    for place, reason in read_model_budgets(given)[1].items():
+        raise ValueError(f"{place}: {reason}")
+    return given
+
+
+ModelBudgets = Annotated[JSONObject, AfterValidator(_model_budgets)]
 DurationText = Annotated[Text, AfterValidator(_duration)]
 
 
@@ -43,6 +52,12 @@ class WindowLimitBody(RequestBody):
 
     budget_duration: DurationText
     max_budget: USD
+
+
+class SpendField(RequestBody):
+    """What an admin says was spent."""
+
+    spend: USD | None = Field(default=None, description="USD that it shall have spent. Only for proxy admins.")
 
 
 class LimitFields(RequestBody):
@@ -56,7 +71,11 @@ class LimitFields(RequestBody):
     budget_limits: Annotated[list[WindowLimitBody], Field(max_length=20)] | None = Field(
         default=None, description="Further budgets, each over its own window."
     )
-    model_max_budget: JSONObject | None = Field(default=None, description="Budgets by model.")
+    model_max_budget: ModelBudgets | None = Field(
+        default=None,
+        description="Budgets by model.",
+        examples=[{"gpt-4o": {"budget_limit": 1.0, "time_period": "1d"}}],
+    )
     tpm_limit: Count | None = Field(default=None, description="Tokens a minute.")
     rpm_limit: Count | None = Field(default=None, description="Requests a minute.")
     tpd_limit: Count | None = Field(default=None, description="Tokens a day.")
@@ -86,22 +105,14 @@ def usd(amount: int | None) -> float | None:
     return None if amount is None else amount / NANO_USD_PER_USD
 
 
-def shown_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JSON.
-    """Return the limits under LiteLLM's names. What is not limited is null."""
+def shown_limits(limits: Limits, *, present: Present, spent: ObjectSpend | None = None) -> dict[str, Any]:  # Any: JSON.
+    """Return the limits under LiteLLM's names. What is not limited is null; each window tells what is `spent` in it."""
     return {
         "max_budget": usd(limits.max_budget_nano_usd),
         "soft_budget": usd(limits.soft_budget_nano_usd),
         "budget_duration": limits.budget_duration or None,
-        "budget_reset_at": reset_at(limits.budget_duration, now=now),
-        "budget_limits": [
-            {
-                "budget_duration": each.budget_duration,
-                "max_budget": usd(each.max_budget_nano_usd),
-                "reset_at": reset_at(each.budget_duration, now=now),
-            }
-            for each in limits.budget_limits
-        ]
-        or None,
+        "budget_reset_at": present.reset_at(limits.budget_duration),
+        "budget_limits": [_shown_window(each, present, spent) for each in limits.budget_limits] or None,
         "model_max_budget": limits.model_max_budget,
         "tpm_limit": limits.tpm_limit,
         "rpm_limit": limits.rpm_limit,
@@ -114,14 +125,16 @@ def shown_limits(limits: Limits, *, now: datetime) -> dict[str, Any]:  # Any: JS
     }
 
 
-def reset_at(budget_duration: str, *, now: datetime) -> str | None:
-    """Return when the window that runs now ends; null for a budget that never resets."""
-    return text_of(window_at(budget_duration, now).end) if budget_duration else None
-
-
-def text_of(moment: datetime | None) -> str | None:
-    """Return a moment in ISO 8601, null when there is none."""
-    return None if moment is None else moment.isoformat()
+def _shown_window(limit: WindowLimit, present: Present, spent: ObjectSpend | None) -> dict[str, Any]:  # Any: JSON.
+    shown: dict[str, Any] = {  # Any: JSON.
+        "budget_duration": limit.budget_duration,
+        "max_budget": usd(limit.max_budget_nano_usd),
+        "reset_at": present.reset_at(limit.budget_duration),
+    }
+    if spent is not None:
+        in_window = spent.in_window(limit.budget_duration)
+        shown |= {"spend": usd(in_window), "left": usd(max(0, limit.max_budget_nano_usd - in_window))}
+    return shown
 
 
 def _windows(bodies: list[WindowLimitBody]) -> tuple[WindowLimit, ...]:

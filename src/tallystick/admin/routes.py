@@ -102,6 +102,8 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_POST, "/budget/delete"): ADMINS,
     (_GET, "/budget/list"): ADMINS_AND_VIEWERS,
     (_GET, "/budget/settings"): ADMINS_AND_VIEWERS,
+    (_GET, "/budget/windows"): ADMINS_AND_VIEWERS,
+    (_GET, "/provider/budgets"): ADMINS_AND_VIEWERS,
     # Models
     (_POST, "/model/new"): MODEL_WRITERS,
     (_POST, "/model/update"): MODEL_WRITERS,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tallystick.access.authenticator import Authenticator
+from tallystick.access.budget_store import BudgetStore
+from tallystick.access.scopes import Budget
+from tallystick.access.windows import MIDNIGHT_UTC, WindowRule
+from tallystick.admin.present import Present
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
 from tallystick.control.writer import ObjectWriter
@@ -23,6 +27,7 @@ class AdminServices:
     writer: ObjectWriter
     snapshots: SnapshotKeeper
     ledger_reader: LedgerReader
+    budgets: BudgetStore
     clock: Clock
     metrics: Metrics
     new_id: Callable[[], str]
@@ -30,3 +35,15 @@ class AdminServices:
     key_header: bytes | None = None
     """A further request header that may carry the key, in lower case."""
     body_bytes_max: int = 1_048_576
+    windows: WindowRule = MIDNIGHT_UTC
+    """When the windows of budgets begin."""
+    user_budget_holds_in_teams: bool = False
+    """Whether a user's budget counts the calls of its keys in teams, too."""
+    customer_budget_id: str = ""
+    """The budget of each customer who has none of its own."""
+    provider_budgets: Mapping[str, Budget] = field(default_factory=dict)
+    """By provider."""
+
+    def present(self) -> Present:
+        """Return this moment, with the budget windows that it lies in."""
+        return Present(now=self.clock.now(), windows=self.windows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from tallystick.access.rates.shared import RateStatus
 from tallystick.control.deployment import Snapshot
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.objects import ObjectRef
@@ -39,6 +40,7 @@ def health_details(
     feed: ChangeFeed,
     snapshot: Snapshot,
     outcomes: Mapping[str, str],
+    rates: RateStatus,
 ) -> Mapping[str, object]:
     """Return what an admin sees of a worker. `outcomes` are the last ones, by deployment id."""
     endpoints: dict[bool, list[dict[str, str]]] = {True: [], False: []}
@@ -70,6 +72,7 @@ def health_details(
                 for each in snapshot.left_out[:_LEFT_OUT_SHOWN]
             ],
         },
+        "rate_limits": {"counted": rates.counted, "reason": rates.reason},
         "services": [
             {"name": health.name, "state": health.state, "restarts": health.restarts, "error": health.last_error}
             for health in services

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
+from tallystick.access.windows import WindowRule
+from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
+from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
@@ -77,7 +80,9 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
-        self.ledger = _ledger_service(settings, store=store, clock=clock, metrics=metrics)
+        self.ledger = _ledger_service(
+            settings, store=store, on_finished=self._release_leases, clock=clock, metrics=metrics
+        )
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
         )
@@ -87,22 +92,9 @@ class Services:
             clock=clock,
             metrics=metrics,
             cache_max=settings.server.key_cache_max,
+            user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
-        # In this order: a blocked key does not wait until a snapshot is built.
-        self.feed = ChangeFeed(
-            store.control,
-            (
-                self.authenticator,
-                self.blocked_customers,
-                self.snapshots,
-                LeftOutGauge(self.snapshot, metrics=metrics),
-            ),
-            clock=clock,
-            metrics=metrics,
-            interval_seconds=_FEED_SECONDS[store.kind],
-        )
-        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
         self.transport = Transport(
             connections_max=settings.upstream.connections_max,
             connections_per_host_max=settings.upstream.connections_per_host_max,
@@ -114,9 +106,35 @@ class Services:
             new_id=lambda: new_event_id(clock.now()),
             now_seconds=lambda: int(clock.now().timestamp()),
         )
-        prices = SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics)
-        self._group = ServiceGroup((self.ledger, self.feed, prices))
+        self.budgets = Budgets(
+            settings,
+            store=store,
+            journal=lambda: self.ledger.journal,
+            live=lambda: self.snapshot().settings,
+            transport=self.transport,
+            clock=clock,
+            metrics=metrics,
+        )
+        shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
+        self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
+        self.feed = self._change_feed()
+        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
+        self._group = ServiceGroup(
+            (
+                *(() if shared_rates is None else (shared_rates,)),
+                self.ledger,
+                self.budgets.alerts,
+                self.budgets.leases,
+                self.feed,
+                SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics),
+            )
+        )
         self._settler: Settler | None = None
+
+    @property
+    def windows(self) -> WindowRule:
+        """When the windows of budgets begin."""
+        return self.budgets.windows
 
     def snapshot(self) -> Snapshot:
         """All that calls are served with now."""
@@ -136,6 +154,7 @@ class Services:
             providers=self._providers,
             attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             blocked_customers=self.blocked_customers,
+            admission=self.budgets.admission(rates=self.rates),
             settler=self._settler,
             stream_limits=StreamLimits(
                 on_client_disconnect=self.settings.stream.on_client_disconnect,
@@ -154,6 +173,26 @@ class Services:
                 await self.clock.sleep(left)
             else:
                 await self.snapshots.renew_prices()
+
+    def _change_feed(self) -> ChangeFeed:
+        # In this order: a blocked key does not wait until a snapshot is built.
+        followers = (
+            self.authenticator,
+            self.blocked_customers,
+            self.budgets.limits,
+            self.snapshots,
+            LeftOutGauge(self.snapshot, metrics=self.metrics),
+        )
+        return ChangeFeed(
+            self.store.control,
+            followers,
+            clock=self.clock,
+            metrics=self.metrics,
+            interval_seconds=_FEED_SECONDS[self.store.kind],
+        )
+
+    async def _release_leases(self, producer_id: str) -> None:
+        await self.budgets.leases.release(producer_id)
 
     async def stop(self) -> None:
         """Commit what is left, close every connection."""
@@ -185,13 +224,21 @@ class Services:
             feed=self.feed,
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
+            rates=self.rates.status(),
         )
 
     def render_metrics(self) -> bytes:
         return self.metrics.render()
 
 
-def _ledger_service(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> LedgerService:
+def _ledger_service(
+    settings: Settings,
+    *,
+    store: Store,
+    on_finished: Callable[[str], Awaitable[None]],
+    clock: Clock,
+    metrics: Metrics,
+) -> LedgerService:
     return LedgerService(
         directory=settings.journal.directory,
         store=store.ledger,
@@ -208,6 +255,7 @@ def _ledger_service(settings: Settings, *, store: Store, clock: Clock, metrics: 
             retry_seconds_max=settings.committer.retry_seconds_max,
         ),
         drain_seconds=settings.server.drain_seconds,
+        on_finished=on_finished,
         clock=clock,
         metrics=metrics,
     )

@@ -27,8 +27,8 @@ class Store:
     auditor: LedgerAuditor
     inspector: StoreInspector
     control: ControlStore
-    specs: SpecStore
     budgets: BudgetStore
+    specs: SpecStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -70,8 +70,8 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         auditor=SqliteAuditor(database=database),
         inspector=SqliteInspector(database=database),
         control=SqliteControlStore(database=database),
-        specs=SqliteSpecStore(database=database),
         budgets=SqliteBudgetStore(database=database),
+        specs=SqliteSpecStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -104,8 +104,8 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         auditor=PostgresAuditor(database=database),
         inspector=PostgresInspector(database=database),
         control=PostgresControlStore(database=database),
-        specs=PostgresSpecStore(database=database),
         budgets=PostgresBudgetStore(database=database),
+        specs=PostgresSpecStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
+from tallystick.calls.admission import Headers
 from tallystick.calls.call import NO_FAILURE, SERVER_STOPPED, Failure, RunningCall
 from tallystick.calls.settle import Settler
 from tallystick.errors import UpstreamError
@@ -36,8 +37,11 @@ class StreamLimits:
 class MeteredStream:
     """One streamed answer. Used by one task; exactly one event comes of it."""
 
-    def __init__(self, *, call: RunningCall, answer: Answer, settler: Settler, limits: StreamLimits) -> None:
+    def __init__(
+        self, *, call: RunningCall, answer: Answer, headers: Headers, settler: Settler, limits: StreamLimits
+    ) -> None:
         assert answer.chunks is not None
+        self.headers = headers
         self.status = answer.status
         self.content_type = answer.content_type
         self._call = call

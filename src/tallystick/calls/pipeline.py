@@ -1,4 +1,4 @@
-"""The story of one call, in order: admit, route, write down, dispatch, meter, settle.
+"""The story of one call, in order: route, admit, write down, dispatch, meter, settle.
 
 A call that was dispatched ends as exactly one event. `journal.append_event` is one synchronous write, so nothing can
 come between an answer and its event, neither a cancelled task nor a stopping server.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 
 import structlog
 
+from tallystick.calls.admission import Admitted, CallAdmission, Headers
 from tallystick.calls.attribution import Attribution, Attributor
 from tallystick.calls.call import NO_FAILURE, CallContext, Failure, RunningCall
 from tallystick.calls.metered_stream import MeteredStream, StreamLimits
@@ -32,12 +33,13 @@ _RETRIED_STATUSES = frozenset((401, 403, 404, 408, 409, 425, 429))
 class PlainAnswer:
     """An answer that is there as a whole; its event is in the journal."""
 
-    __slots__ = ("body", "content_type", "status")
+    __slots__ = ("body", "content_type", "headers", "status")
 
-    def __init__(self, *, status: int, content_type: str, body: bytes) -> None:
+    def __init__(self, *, status: int, content_type: str, body: bytes, headers: Headers) -> None:
         self.status = status
         self.content_type = content_type
         self.body = body
+        self.headers = headers
 
 
 class Pipeline:
@@ -50,6 +52,7 @@ class Pipeline:
         providers: Mapping[str, Provider],
         attributor: Attributor,
         blocked_customers: Container[str],
+        admission: CallAdmission,
         settler: Settler,
         stream_limits: StreamLimits,
         draw: Callable[[], float],
@@ -58,6 +61,7 @@ class Pipeline:
         self._providers = providers
         self._attributor = attributor
         self._blocked_customers = blocked_customers
+        self._admission = admission
         self._settler = settler
         self._stream_limits = stream_limits
         self._draw = draw
@@ -65,36 +69,46 @@ class Pipeline:
     async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
         """Answer one call. A stream settles itself when it is read to its end or abandoned.
 
-        Raises PermissionDenied, BadRequest for an unknown model, LedgerUnavailable, and the UpstreamError of the last
-        attempt; a dispatched call's event is in the journal by then.
+        Raises PermissionDenied, BadRequest for an unknown model, BudgetExceeded, BudgetUnknown, RateLimited,
+        LedgerUnavailable, and the UpstreamError of the last attempt; a dispatched call's event is in the journal by
+        then.
         """
         deployments = self._route(context)
+        attribution = self._attribute(context)
+        input_tokens = estimate_input_tokens(context.request)
+        admitted = await self._admission.admit(context, attribution, deployments, input_tokens)
         call = RunningCall(
             context=context,
-            attribution=self._attribute(context),
-            deployment=deployments[0],
-            input_tokens_estimate=estimate_input_tokens(context.request),
+            attribution=attribution,
+            deployment=admitted.deployments[0],
+            input_tokens_estimate=input_tokens.estimate,
         )
-        self._settler.begin(call.intent())
+        self._settler.begin(call.intent(), admitted)
         try:
-            return await self._answer(call, deployments)
+            return await self._answer(call, admitted)
         except BaseException as error:
             # Cancelled because the server stops, or a fault of ours: what the upstream billed is not known.
             if self._settler.is_running(context.event_id):
                 self._settler.end_unheard(call.cut_short(error, ended_at=self._settler.now()))
             raise
 
-    async def _answer(self, call: RunningCall, deployments: Sequence[Deployment]) -> PlainAnswer | MeteredStream:
+    async def _answer(self, call: RunningCall, admitted: Admitted) -> PlainAnswer | MeteredStream:
         try:
-            answer = await self._dispatch(call, deployments)
+            answer = await self._dispatch(call, admitted)
         except UpstreamError as error:
             await self._settler.end(
                 call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
             )
             raise
         if answer.chunks is not None:
-            return MeteredStream(call=call, answer=answer, settler=self._settler, limits=self._stream_limits)
-        return await self._settle_plain(call, answer)
+            return MeteredStream(
+                call=call,
+                answer=answer,
+                headers=admitted.headers(),
+                settler=self._settler,
+                limits=self._stream_limits,
+            )
+        return await self._settle_plain(call, answer, admitted)
 
     def _attribute(self, context: CallContext) -> Attribution:
         """Say whom the call belongs to. Raises BadRequest, and PermissionDenied for a customer who is blocked."""
@@ -116,10 +130,12 @@ class Pipeline:
         deployments = choose_model(context.principal, context.request.model, snapshot)
         return order_deployments(deployments, attempts_max=1 + snapshot.settings.num_retries, draw=self._draw)
 
-    async def _dispatch(self, call: RunningCall, deployments: Sequence[Deployment]) -> Answer:
+    async def _dispatch(self, call: RunningCall, admitted: Admitted) -> Answer:
         """Try the deployments in order until one answers. Raises the last one's UpstreamError."""
-        last = len(deployments) - 1
-        for index, deployment in enumerate(deployments):
+        failure: UpstreamError | None = None
+        for deployment in admitted.deployments:
+            if not await admitted.may_try(deployment):
+                continue
             call.deployment = deployment
             provider = self._providers[deployment.target.provider]
             try:
@@ -127,15 +143,17 @@ class Pipeline:
             except UpstreamError as error:
                 call.note_failed_attempt(error)
                 self._settler.count_attempt(deployment, "failure")
-                if index == last or not _another_may_answer(error):
+                if not _another_may_answer(error):
                     raise
                 log.warning("attempt_failed", deployment_id=deployment.deployment_id, reason=type(error).__name__)
+                failure = error
                 continue
             self._settler.count_attempt(deployment, "success")
             return answer
-        raise AssertionError("a model group has at least one deployment")
+        assert failure is not None, "the first deployment may always be tried"
+        raise failure
 
-    async def _settle_plain(self, call: RunningCall, answer: Answer) -> PlainAnswer:
+    async def _settle_plain(self, call: RunningCall, answer: Answer, admitted: Admitted) -> PlainAnswer:
         """Meter a whole answer and put its event into the journal before it leaves."""
         try:
             facts = read_answer(answer.body)
@@ -162,7 +180,9 @@ class Pipeline:
                 failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
             )
         )
-        return PlainAnswer(status=answer.status, content_type=answer.content_type, body=answer.body)
+        return PlainAnswer(
+            status=answer.status, content_type=answer.content_type, body=answer.body, headers=admitted.headers()
+        )
 
 
 def _another_may_answer(error: UpstreamError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from tallystick.calls.admission import Admitted
 from tallystick.control.deployment import Deployment
 from tallystick.errors import LedgerUnavailable
 from tallystick.ledger.event import SpendEvent
@@ -21,15 +22,23 @@ class Settler:
         self._metrics = metrics
         self.last_outcomes: dict[str, str] = {}
         """How the last attempt on each deployment ended, by deployment id: `success` or `failure`."""
-        self._running: set[str] = set()
+        self._running: dict[str, Admitted] = {}
+        """What each running call holds, by event id."""
 
     def now(self) -> datetime:
         return self._clock.now()
 
-    def begin(self, intent: SpendEvent) -> None:
-        """Write the intent. Raises LedgerUnavailable when the journal can't take the call."""
-        self._journal.append_intent(intent)
-        self._running.add(intent.event_id)
+    def begin(self, intent: SpendEvent, admitted: Admitted) -> None:
+        """Write the intent; the call's holds end with its event from now on.
+
+        Raises LedgerUnavailable when the journal can't take the call; then they have ended.
+        """
+        try:
+            self._journal.append_intent(intent)
+        except BaseException:
+            admitted.cancel()
+            raise
+        self._running[intent.event_id] = admitted
         self._metrics.open_calls.inc()
 
     def is_running(self, event_id: str) -> bool:
@@ -54,13 +63,13 @@ class Settler:
         try:
             seq = self._journal.append_event(event)
         except LedgerUnavailable:  # The journal keeps the event; after any other error the call has none yet.
-            self._note_end(event)
+            self._note_end(event, self._journal.last_waiting_seq)
             raise
-        self._note_end(event)
+        self._note_end(event, seq)
         return seq
 
-    def _note_end(self, event: SpendEvent) -> None:
-        self._running.discard(event.event_id)
+    def _note_end(self, event: SpendEvent, seq: int | None) -> None:
+        self._running.pop(event.event_id).settle(event, seq)
         self._observe(event)
 
     def count_attempt(self, deployment: Deployment, outcome: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tallystick import __version__
+from tallystick.cli.admin.budgets import budgets
 from tallystick.cli.admin.commands import noun_app
 from tallystick.cli.admin.nouns import KEYS, MODELS, ORGANIZATIONS, TEAMS, USERS
 from tallystick.cli.config import config_app
@@ -71,6 +72,7 @@ app.command()(migrate)
 app.command()(verify)
 app.command()(doctor)
 app.command()(spend)
+app.command()(budgets)
 for noun in (KEYS, TEAMS, USERS, ORGANIZATIONS, MODELS):
     app.add_typer(noun_app(noun), name=noun.name)
 app.add_typer(secrets_app, name="secrets")

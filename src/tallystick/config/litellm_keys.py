@@ -62,6 +62,7 @@ LITELLM_SETTINGS = _names("""
     cost_discount_config cost_margin_config turn_off_message_logging redact_user_api_key_info
     enable_redis_auth_cache store_audit_logs budget_rollover cold_storage_custom_logger json_logs
     public_model_groups include_cost_in_streaming_usage allowed_fails modify_params telemetry force_ipv4
+    timezone budget_reset_time block_requests_for_models_without_pricing
     cache_kwargs forward_client_headers_to_llm_api langfuse_default_tags ssl_verify ssl_certificate
     supabase_table_name dynamodb_table_name
 """)
@@ -90,13 +91,20 @@ LITELLM_PARAMS = _names("""
     output_cost_per_video_per_second cache_read_input_audio_token_cost cache_creation_input_audio_token_cost
     input_cost_per_audio_per_second citation_cost_per_token ocr_cost_per_page mock_timeout mock_tool_calls
 """)
-NOT_YET_IN_FORCE = frozenset({"rpm", "tpm"})
-"""Parameters that are read and checked, and that nothing acts upon yet."""
+_NO_RESET_JOB = "has no effect: budgets need no job that resets them, a new window begins by itself"
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "general_settings.disable_budget_reservation": (
+        "has no effect: budgets hold because each call takes its estimate before it is made; that can't be turned off"
+    ),
+    "general_settings.disable_reset_budget": _NO_RESET_JOB,
+    "general_settings.proxy_budget_rescheduler_min_time": _NO_RESET_JOB,
+    "general_settings.proxy_budget_rescheduler_max_time": _NO_RESET_JOB,
+}
+"""Settings that will not be supported, and why."""
 
 ENVIRONMENT = _names("""
     DIRECT_URL DATABASE_URL_READ_REPLICA IAM_TOKEN_DB_AUTH AZURE_POSTGRESQL_AUTH LITELLM_SALT_KEY
-    STORE_PROMPTS_IN_SPEND_LOGS REDIS_URL REDIS_HOST REDIS_PORT REDIS_PASSWORD REDIS_SSL
-    REDIS_CLUSTER_NODES REDIS_SENTINEL_NODES REDIS_SOCKET_TIMEOUT PROXY_BATCH_WRITE_AT
+    STORE_PROMPTS_IN_SPEND_LOGS REDIS_SENTINEL_NODES PROXY_BATCH_WRITE_AT
     PROXY_BUDGET_RESCHEDULER_MIN_TIME PROXY_BUDGET_RESCHEDULER_MAX_TIME PROXY_CONFIG_RELOAD_INTERVAL_SECONDS
     SPEND_LOGS_URL SPEND_ROLLUP_LOCK_TIMEOUT_MS MAX_STRING_LENGTH_PROMPT_IN_DB MAX_SPENDLOG_ROWS_TO_QUERY
     LITELLM_ASYNCIO_QUEUE_MAXSIZE MAX_SIZE_IN_MEMORY_QUEUE MAX_IN_MEMORY_QUEUE_FLUSH_COUNT

@@ -70,6 +70,7 @@ class LitellmParams(_PricedRecord):
     weight: Annotated[int, Field(ge=0)] | None = None
     rpm: Annotated[int, Field(ge=0)] | None = None
     tpm: Annotated[int, Field(ge=0)] | None = None
+    max_parallel_requests: Annotated[int, Field(ge=0)] | None = None
     max_retries: Annotated[int, Field(ge=0)] | None = None
     extra_headers: Mapping[str, str] = Field(default={}, repr=False)
     mock_response: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType, UnionType
@@ -26,6 +27,7 @@ _TYPE_NAMES: Mapping[Any, str] = {  # Any: types.
     bool: "true or false",
     Decimal: "decimal number",
     Path: "path",
+    time: "time of day",
     NoneType: "none",
 }
 

@@ -63,10 +63,12 @@ def _failed(file: str, problems: tuple[Problem, ...]) -> ConfigReport:
 
 def _summary(settings: Settings) -> dict[str, str]:
     groups = {entry.model_name for entry in settings.model_list}
+    redis = settings.redis.address
     return {
         "model groups": str(len(groups)),
         "deployments": str(len(settings.model_list)),
         "database": f"{database_kind(settings.database_url)} ({masked_url(settings.database_url)})",
+        "rate limits": f"shared by Redis at {redis.shown}" if redis is not None else "counted by each worker",
         "journal": f"{settings.journal.directory} ({settings.journal.sync})",
         "address": f"{settings.host}:{settings.port}",
         "workers": str(settings.workers),

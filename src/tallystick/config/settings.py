@@ -13,15 +13,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
+from tallystick.config.alert_settings import AlertSettings
+from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
+from tallystick.config.rate_settings import RateSettings
 from tallystick.config.record import Frozen
+from tallystick.config.redis_settings import RedisSettings
 from tallystick.config.storage_settings import CommitterSettings, DatabaseSettings, JournalSettings
 from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, StreamSettings, UpstreamSettings
 
 __all__ = [
+    "AlertSettings",
     "AttributionSettings",
+    "BudgetSettings",
     "CommitterSettings",
     "ControlSettings",
     "CostSettings",
@@ -32,6 +38,9 @@ __all__ = [
     "Margin",
     "ModelEntry",
     "ModelInfo",
+    "ProviderBudget",
+    "RateSettings",
+    "RedisSettings",
     "RoutingSettings",
     "ServerSettings",
     "Settings",
@@ -134,7 +143,11 @@ class Settings(Frozen):
     stream: StreamSettings = StreamSettings()
     attribution: AttributionSettings = AttributionSettings()
     costs: CostSettings = CostSettings()
+    budgets: BudgetSettings = BudgetSettings()
+    rates: RateSettings = RateSettings()
+    redis: RedisSettings = RedisSettings()
     control: ControlSettings = ControlSettings()
+    alerts: AlertSettings = AlertSettings()
     log_level: Annotated[
         LogLevel,
         Given(

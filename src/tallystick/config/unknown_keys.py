@@ -73,7 +73,7 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
         path = f"{section}.{name}"
         elsewhere = next((other for other, names in litellm_keys.BY_SECTION.items() if name in names), None)
         if name in known:
-            yield f"{path}: {NOT_YET}"
+            yield f"{path}: {litellm_keys.WITHOUT_EFFECT.get(path, NOT_YET)}"
         elif elsewhere is not None:
             yield f"{path}: belongs into {elsewhere}, not read here"
         else:
@@ -93,7 +93,7 @@ def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings
 
 
 def _parameters(parameters: Any, where: tuple[str | int, ...]) -> Iterator[str]:
-    supported = LitellmParams.model_fields.keys() - {"prices", "extra"} - litellm_keys.NOT_YET_IN_FORCE
+    supported = LitellmParams.model_fields.keys() - {"prices", "extra"}
     for name in parameters if isinstance(parameters, dict) else ():
         path = show_path((*where, name))
         if name in supported or is_price_field(name):

@@ -184,6 +184,7 @@ class SnapshotBuilder:
             now=self._clock.now(),
             timeout_seconds=upstream.timeout_seconds,
             stream_idle_seconds=upstream.stream_timeout_seconds or upstream.timeout_seconds,
+            parallel_requests=self.settings.rates.deployment_parallel_requests,
         )
 
     def _resolved(self, held: ControlObject, around: Around) -> Resolved:

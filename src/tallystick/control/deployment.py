@@ -12,6 +12,14 @@ from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import Target
 
 
+class DeploymentRates(msgspec.Struct, frozen=True, kw_only=True):
+    """What one deployment may be asked. None does not limit; one of these always does."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    parallel_requests: int | None = None
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream behind a model group, ready to be called."""
 
@@ -23,6 +31,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     price: PriceSheet | None
     """None: the price is unknown, and events say so."""
     weight: int = 1
+    rates: DeploymentRates | None = None
+    """None: it is not limited."""
     team_id: str = ""
     """The only team that may see and call it; '' is everybody's."""
     access_groups: tuple[str, ...] = ()

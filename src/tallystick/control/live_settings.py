@@ -18,6 +18,8 @@ OF_COSTS: Final = frozenset((DISCOUNTS, MARGINS))
 NUM_RETRIES: Final = ("router_settings.num_retries", "litellm_settings.num_retries")
 """The first one that is set holds."""
 PUBLIC_MODEL_GROUPS: Final = "litellm_settings.public_model_groups"
+BUDGET_ROLLOVER: Final = "litellm_settings.budget_rollover"
+BLOCK_UNPRICED: Final = "litellm_settings.block_requests_for_models_without_pricing"
 _RETRIES_MAX: Final = 20
 _LIST_MAX: Final = 10_000
 
@@ -29,6 +31,10 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     num_retries: int = 2
     """Further tries of a call after one that failed in a way that may pass."""
     public_model_groups: tuple[str, ...] = ()
+    budget_rollover: bool = False
+    """Whether what was spent above the limit of a budget window counts in the next one too."""
+    denies_unknown_prices: bool = False
+    """Whether calls are refused whose price is unknown."""
     values: Mapping[str, Any] = {}  # Any: JSON.
     """Other live settings that are set, by the whole name, as in `litellm_settings.default_team_params`."""
 
@@ -57,6 +63,11 @@ def live_settings(settings: Settings, written: Mapping[str, Any]) -> LiveSetting
         costs=costs,
         num_retries=retries,
         public_model_groups=tuple(values.get(PUBLIC_MODEL_GROUPS, settings.control.public_model_groups)),
+        budget_rollover=values.get(BUDGET_ROLLOVER, settings.budgets.rollover),
+        denies_unknown_prices=(
+            settings.budgets.unknown_price == "deny"
+            or values.get(BLOCK_UNPRICED, settings.budgets.blocks_unpriced_models)
+        ),
         values={name: value for name, value in (*settings.file_values.items(), *values.items()) if name in LIVE},
     )
 
@@ -120,14 +131,11 @@ LIVE: Final[Mapping[str, LiveSetting]] = {
     "litellm_settings.turn_off_message_logging": LiveSetting(
         description="Keep messages out of logs.", type_name="Boolean", check=_SWITCH, has_effect=False
     ),
-    "litellm_settings.budget_rollover": LiveSetting(
-        description="Carry what was spent too much into the next window.",
+    BUDGET_ROLLOVER: LiveSetting(
+        description="Carry what was spent above the limit of a budget window into the next one.",
         type_name="Boolean",
         check=_SWITCH,
-        has_effect=False,
     ),
-    "litellm_settings.block_requests_for_models_without_pricing": LiveSetting(
-        description="Refuse calls whose price is unknown.", type_name="Boolean", check=_SWITCH, has_effect=False
-    ),
+    BLOCK_UNPRICED: LiveSetting(description="Refuse calls whose price is unknown.", type_name="Boolean", check=_SWITCH),
 }
 """By the whole name. LiteLLM lets the database override these while it runs, too."""

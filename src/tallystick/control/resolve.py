@@ -13,7 +13,7 @@ from tallystick.config.accounting_settings import CostSettings
 from tallystick.config.model_list import ModelEntry
 from tallystick.config.references import resolve_text
 from tallystick.control.candidates import Candidate
-from tallystick.control.deployment import Deployment
+from tallystick.control.deployment import Deployment, DeploymentRates
 from tallystick.control.prices import PriceList
 from tallystick.errors import ConfigError
 from tallystick.pricing.overrides import deployment_sheet
@@ -45,6 +45,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     timeout_seconds: float
     stream_idle_seconds: float
+    parallel_requests: int | None = None
+    """On a deployment that does not say it itself."""
 
 
 class Resolved(NamedTuple):
@@ -66,6 +68,7 @@ def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -
         target=target,
         price=price.sheet,
         weight=1 if params.weight is None else params.weight,
+        rates=_rates(entry, around),
         team_id=info.team_id or "",
         access_groups=info.access_groups,
         context_tokens=price.context_tokens,
@@ -74,6 +77,17 @@ def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -
         model_info={**shown.get("model_info", {}), "id": candidate.deployment_id, "db_model": not candidate.from_file},
     )
     return Resolved(deployment, price.until)
+
+
+def _rates(entry: ModelEntry, around: Around) -> DeploymentRates | None:
+    params = entry.litellm_params
+    parallel = params.max_parallel_requests
+    rates = DeploymentRates(
+        requests_per_minute=params.rpm,
+        tokens_per_minute=params.tpm,
+        parallel_requests=around.parallel_requests if parallel is None else parallel,
+    )
+    return None if rates == DeploymentRates() else rates
 
 
 def _entry(candidate: Candidate, around: Around) -> ModelEntry:

@@ -147,7 +147,9 @@ class Gateway:
             if isinstance(answer, MeteredStream):
                 await _send_stream(answer, receive, started, ids)
             else:
-                await send_answer(started, answer.status, answer.body, ids, header_value(answer.content_type))
+                await send_answer(
+                    started, answer.status, answer.body, [*ids, *answer.headers], header_value(answer.content_type)
+                )
         except ClientGone:
             return
         except TallystickError as error:
@@ -224,6 +226,7 @@ async def _send_stream(stream: MeteredStream, receive: Receive, send: Send, ids:
                     (b"content-type", header_value(stream.content_type)),
                     (b"cache-control", b"no-cache"),
                     *ids,
+                    *stream.headers,
                 ],
             }
         )

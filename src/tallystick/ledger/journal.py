@@ -192,6 +192,11 @@ class Journal:
         return max(0, self.last_seq - self.watermark)
 
     @property
+    def last_waiting_seq(self) -> int:
+        """The number that the newest event gets which the disk refused; they are written in their order."""
+        return self.last_seq + len(self._unwritten)
+
+    @property
     def open_calls(self) -> int:
         return len(self._open)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -35,14 +36,17 @@ class LedgerService:
         journal_limits: JournalLimits,
         committer_limits: CommitterLimits,
         drain_seconds: float,
+        on_finished: Callable[[str], Awaitable[None]],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
+        """`on_finished` is told each producer whose events are committed to the last, and who adds no more."""
         self._directory = directory
         self._store = store
         self._journal_limits = journal_limits
         self._committer_limits = committer_limits
         self._drain_seconds = drain_seconds
+        self._on_finished = on_finished
         self._clock = clock
         self._metrics = metrics
         self._journal: Journal | None = None
@@ -136,6 +140,7 @@ class LedgerService:
         finally:
             committer.close()
             journal.close()
+        await self._on_finished(journal.producer_id)
         return True
 
     async def _ask_watermarks(self, slot: Slot) -> dict[str, int]:

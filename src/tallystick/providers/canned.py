@@ -43,7 +43,7 @@ class Canned:
         is_cut = limit is not None and len(tokens) > limit
         tokens = tokens[:limit] if is_cut else tokens
         finish_reason = "length" if is_cut else "stop"
-        usage = _usage(estimate_input_tokens(request), len(tokens) * request.choices)
+        usage = _usage(estimate_input_tokens(request).estimate, len(tokens) * request.choices)
         head = self._head(request, model)
         if request.stream:
             return _stream(_events(request, head, tokens, finish_reason, usage))

@@ -61,6 +61,9 @@ class Metrics:
         self._declare_journal()
         self._declare_commits()
         self._declare_access()
+        self._declare_budgets()
+        self._declare_alerts()
+        self._declare_rates()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -120,12 +123,49 @@ class Metrics:
         self.auth_lookups_rejected = self._counter(
             "auth_lookups_rejected_total", "Look-ups refused because too many were under way."
         )
+        self.limit_lookups = self._family(
+            "limit_lookups_total", "Limits of customers, tags and users looked up in the store.", ("kind",)
+        )
+        self.limit_lookups_failed = self._family(
+            "limit_lookups_failed_total", "Look-ups of limits that gave no answer.", ("kind",)
+        )
+        self.limit_cache_entries = self._gauge(
+            "limit_cache_entries", "Customers, tags and users in the cache.", "livesum"
+        )
         self.auth_failures = self._family("auth_failures_total", "Requests without a valid key.", ("reason",))
         self.change_feed_revision = self._gauge("change_feed_revision", "Newest change in force.", "livemin")
         self.change_feed_errors = self._counter("change_feed_errors_total", "Reads of the change feed that failed.")
         self.control_objects_left_out = self._gauge(
             "control_objects_left_out", "Control objects that can't be used.", "livemax"
         )
+
+    def _declare_budgets(self) -> None:
+        self.budget_leased_nano_usd = self._gauge("budget_leased_nano_usd", "Leased and not committed.", "livesum")
+        self.budget_held_nano_usd = self._gauge("budget_held_nano_usd", "Held by running calls.", "livesum")
+        self.budget_accounts = self._gauge("budget_accounts", "Budget windows in use.", "livesum")
+        self.budget_leases = self._family("budget_leases_total", "Statements that lease.", ("outcome",))
+        self.budget_leases_lapsed = self._counter("budget_leases_lapsed_total", "Leases that others were given.")
+        self.budget_denials = self._family("budget_denials_total", "Calls refused by a budget.", ("scope",))
+        self.budget_unchecked_calls = self._counter(
+            "budget_unchecked_calls_total", "Calls admitted although their budgets could not be told."
+        )
+        self.budget_lease_wait_seconds = self._histogram(
+            "budget_lease_wait_seconds", "Time that calls waited for room in a budget.", _STORE_BUCKETS
+        )
+
+    def _declare_alerts(self) -> None:
+        self.budget_alerts = self._family(
+            "budget_alerts_total", "Alerts of budgets that fill up, by what became of them.", ("outcome",)
+        )
+
+    def _declare_rates(self) -> None:
+        self.rate_limited = self._family("rate_limited_total", "Calls refused by a rate limit.", ("scope", "kind"))
+        self.rate_limits_shared = self._gauge("rate_limits_shared", "1 where Redis counts for all.", "livemin")
+        self.rate_counters_forgotten = self._counter("rate_counters_forgotten_total", "Counters dropped for room.")
+        self.rate_changes_dropped = self._counter(
+            "rate_changes_dropped_total", "Corrections and releases that did not reach Redis."
+        )
+        self.redis_errors = self._family("redis_errors_total", "Requests that Redis did not do.", ("outcome",))
 
     def _declare_process(self) -> None:
         self.service_restarts = self._family(

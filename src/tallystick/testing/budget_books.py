@@ -34,6 +34,8 @@ class LeaseRow:
     since_seq: int
     settled_seq: int
     expires_at: datetime
+    is_noticed: bool = False
+    """It was found past its time once, and has got some more."""
 
 
 @dataclass(slots=True)

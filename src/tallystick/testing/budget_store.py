@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
-from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, short_of
+from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, notice_seconds, short_of
 from tallystick.access.scopes import Window
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.clock import Clock
@@ -33,7 +33,7 @@ class MemoryBudgetStore:
         for request in requests:
             self._make(request)
         now = self._clock.now()
-        books.delete_leases(key for key, lease in books.leases.items() if key[0] in windows and lease.expires_at <= now)
+        self._free_lapsed(windows, holder, notice=timedelta(seconds=notice_seconds(seconds)))
         rooms = [self._room(window) for window in windows]
         grants = grants_of(requests, rooms, share=share)
         for request, amount in zip(requests, grants or [0] * len(requests), strict=True):
@@ -41,7 +41,7 @@ class MemoryBudgetStore:
             books.windows[request.window].limit_nano_usd = request.limit_nano_usd
             lease = books.leases.get((request.window, holder))
             if lease is not None:
-                lease.expires_at = now + timedelta(seconds=seconds)
+                lease.expires_at, lease.is_noticed = now + timedelta(seconds=seconds), False
         if grants is None:
             for position in short_of(requests, rooms):
                 self._mark_wanted(windows[position], holder)
@@ -52,7 +52,8 @@ class MemoryBudgetStore:
         books = await self._begin("renew")
         mine = sorted(window for window, each in books.leases if each == holder)
         for window in mine:
-            books.leases[window, holder].expires_at = self._clock.now() + timedelta(seconds=seconds)
+            lease = books.leases[window, holder]
+            lease.expires_at, lease.is_noticed = self._clock.now() + timedelta(seconds=seconds), False
         return tuple(self._state(window, holder) for window in mine)
 
     async def wanted(self, holder: str) -> tuple[Window, ...]:
@@ -161,6 +162,19 @@ class MemoryBudgetStore:
 
     def _spent(self, window: Window, ids: set[str]) -> int:
         return spent_in((committed.event for committed in self._store.books.events), window, ids)
+
+    def _free_lapsed(self, windows: Sequence[Window], holder: str, *, notice: timedelta) -> None:
+        """Free what others hold past their time, and give those some more who are late for the first time."""
+        books, now = self._books, self._clock.now()
+        late = [
+            key
+            for key, lease in books.leases.items()
+            if key[0] in windows and key[1] != holder and lease.expires_at <= now
+        ]
+        books.delete_leases(key for key in late if books.leases[key].is_noticed)
+        for key in late:
+            if key in books.leases:
+                books.leases[key].expires_at, books.leases[key].is_noticed = now + notice, True
 
     def _add(self, holder: str, request: LeaseRequest, amount: int) -> None:
         """Add to a lease, which begins behind what the holder has committed already."""

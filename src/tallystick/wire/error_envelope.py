@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
-from tallystick.errors import TallystickError, UpstreamRefused
+from tallystick.errors import RateLimited, TallystickError, UpstreamRefused
 
 _MESSAGE_CHARACTERS_MAX = 4000
 _RETRY_AFTER_SECONDS = "1"
@@ -32,6 +34,9 @@ def render(error: TallystickError) -> tuple[int, bytes, dict[str, str]]:
         headers = {"retry-after": error.retry_after} if error.retry_after else {}
         return status, keep_or_wrap(status, error.body, error.content_type), headers
     body = envelope(message=error.message, error_type=error.error_type, param=error.param, code=str(status))
+    if isinstance(error, RateLimited):
+        # The last millisecond passes on the way: a full minute is 60 seconds, not 61.
+        return status, body, {"retry-after": str(max(1, math.ceil(error.retry_after_seconds - 0.001)))}
     return status, body, {"retry-after": _RETRY_AFTER_SECONDS} if status == 503 else {}
 
 

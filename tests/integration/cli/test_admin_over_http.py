@@ -123,3 +123,64 @@ def test_one_that_is_away_is_named_without_the_password(sqlite):
     outcome = sqlite("keys", "list", "--url", "http://me:hush@127.0.0.1:9/x", "--api-key", KEY)
     assert (outcome.code, "http://127.0.0.1:9 can't be reached" in outcome.stderr) == (1, True)
     assert "hush" not in outcome.stderr
+
+
+def window(scope, **fields):
+    absent = dict.fromkeys(("id", "member_id", "model", "name", "limit", "left", "starts_at", "reset_at"))
+    return {"scope": scope, **absent, "spent": 0.0, "reserved": 0.0, "share": 0.0, **fields}
+
+
+def test_budgets_show_what_is_left(sqlite, gateway):
+    gateway.answers(
+        {
+            "windows": [
+                window(
+                    "team_member", id="t", member_id="ann", limit=10.0, spent=8.5, reserved=0.25, left=1.5, share=0.85,
+                    reset_at="2026-12-01T00:00:00+00:00",
+                ),
+                window("key", id="ab" * 32, model="gpt-4o", limit=5.0, spent=1.0, left=4.0, share=0.2),
+                window("key", id="cd" * 32, name="ci", spent=1.0),
+            ],
+            "total_count": 12,
+            "current_page": 2,
+            "total_pages": 4,
+            "is_cut": True,
+        }
+    )  # fmt: skip
+    words = ("--type", "key", "--over", "12.5%", "--limit", "3", "--page", "2")
+    outcome = sqlite("budgets", *words, "--url", gateway.url, "--api-key", KEY)
+    assert outcome.code == 0, outcome.stderr
+    assert gateway.asked[0][1] == "/budget/windows?type=key&over=0.125&page=2&size=3"
+    lines = [line.split() for line in outcome.stdout.splitlines()]
+    assert ["team_member", "ann", "in", "t", "$10.000000", "$8.500000", "$0.250000", "$1.500000", "85%", "2026-12-01",
+            "00:00:00"] in lines  # fmt: skip
+    assert [
+        "key",
+        "abababababab…",
+        "gpt-4o",
+        "$5.000000",
+        "$1.000000",
+        "$0.000000",
+        "$4.000000",
+        "20%",
+        "never",
+    ] in lines
+    assert ["key", "ci", "$1.000000", "$0.000000", "never"] in lines
+    assert "Windows 4 to 6 of 12." in outcome.stdout
+    assert "There are more windows" in outcome.stdout
+
+
+def test_no_budgets_are_said_to_be_none(sqlite, gateway):
+    answer = {"windows": [], "total_count": 0, "current_page": 1, "total_pages": 0, "is_cut": False}
+    gateway.answers(answer)
+    place = ("--url", gateway.url, "--api-key", KEY)
+    assert "0 windows" in sqlite("budgets", *place).stdout
+    assert sqlite("budgets", "--json", *place).json() == answer
+    assert gateway.asked[0][1] == "/budget/windows?over=0.0&page=1&size=50"
+
+
+@pytest.mark.parametrize("share", ["eighty", "-1", "80%%", ""])
+def test_a_share_that_is_none_is_wrong_use(sqlite, gateway, share):
+    outcome = sqlite("budgets", f"--over={share}", "--url", gateway.url, "--api-key", KEY)
+    assert (outcome.code, "--over" in outcome.stderr) == (2, True)
+    assert gateway.asked == []

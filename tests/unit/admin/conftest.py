@@ -16,7 +16,7 @@ from tallystick.control.key_ring import KeyRing
 from tallystick.control.sealer import Sealer
 from tallystick.control.writer import ObjectWriter
 from tallystick.runtime.telemetry import Metrics
-from tallystick.testing import FakeClock, MemoryStore
+from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
 
 SEALER = Sealer(KeyRing([SecretKey(key_id="test", key=bytes(32))]))
@@ -45,6 +45,7 @@ class House:
             writer=ObjectWriter(self.control, sealer=SEALER, clock=self.clock, on_applied=self.feed.catch_up),
             snapshots=self.snapshots,
             ledger_reader=self.store,
+            budgets=MemoryBudgetStore(store=self.store, clock=self.clock),
             clock=self.clock,
             metrics=self.metrics,
             new_id=lambda: "error-1",

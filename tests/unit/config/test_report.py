@@ -25,7 +25,7 @@ def test_a_good_file(tmp_path):
           - {model_name: a, litellm_params: {model: openai/x}}
           - {model_name: a, litellm_params: {model: azure/y}}
           - {model_name: b, litellm_params: {model: groq/z}}
-        general_settings: {alerting: [x]}
+        general_settings: {alerting_threshold: 300}
         """
     report = report_on(tmp_path, text, {"DATABASE_URL": "postgresql://me:hunter2@db/x"})
     assert report.is_good

@@ -23,7 +23,7 @@ def warnings_of(tmp_path):
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ("general_settings: {alerting: [slack]}", f"general_settings.alerting: {NOT_YET}"),
+        ("general_settings: {alerting_threshold: 300}", f"general_settings.alerting_threshold: {NOT_YET}"),
         ("general_settings: {alertin: 1}", "general_settings.alertin: unknown setting; did you mean alerting?"),
         ("general_settings: {zzzzzz: 1}", "general_settings.zzzzzz: unknown setting"),
         ("litellm_settings: {drop_params: true}", f"litellm_settings.drop_params: {NOT_YET}"),
@@ -37,11 +37,15 @@ def test_an_unsupported_key_is_named(warnings_of, text, warning):
     assert warnings_of(text) == [warning]
 
 
+def test_a_key_that_will_not_be_supported_says_why(warnings_of):
+    (warning,) = warnings_of("general_settings: {disable_budget_reservation: true}")
+    assert warning.startswith("general_settings.disable_budget_reservation: has no effect: budgets hold because")
+
+
 @pytest.mark.parametrize(
     ("entry", "warning"),
     [
         ("{litellm_params: {model: a/b, order: 1}}", f"model_list[0].litellm_params.order: {NOT_YET}"),
-        ("{litellm_params: {model: a/b, rpm: 1}}", f"model_list[0].litellm_params.rpm: {NOT_YET}"),
         (
             "{litellm_params: {model: a/b, api_bas: x}}",
             "model_list[0].litellm_params.api_bas: unknown setting; did you mean api_base?",
@@ -68,10 +72,10 @@ def test_unknown_fields_are_kept_aside(tmp_path):
 
 
 def test_variables_are_named_too(warnings_of):
-    environ = {"TALLYSTICK_WORKRS": "1", "REDIS_URL": "redis://x", "OTHER": "1"}
+    environ = {"TALLYSTICK_WORKRS": "1", "SPEND_LOGS_URL": "x", "OTHER": "1"}
     assert warnings_of("", environ) == [
         "TALLYSTICK_WORKRS: unknown setting; did you mean TALLYSTICK_WORKERS?",
-        f"REDIS_URL: {NOT_YET}",
+        f"SPEND_LOGS_URL: {NOT_YET}",
     ]
 
 
@@ -80,5 +84,7 @@ def test_every_known_key_is_either_supported_or_warned_about(warnings_of):
     supported = {place.name for entry in SETTINGS for place in entry.file_places}
     for section, names in litellm_keys.BY_SECTION.items():
         for name in names:
-            expected = [] if f"{section}.{name}" in supported else [f"{section}.{name}: {NOT_YET}"]
+            path = f"{section}.{name}"
+            reason = litellm_keys.WITHOUT_EFFECT.get(path, NOT_YET)
+            expected = [] if path in supported else [f"{path}: {reason}"]
             assert warnings_of(f"{section}: {{{name}: null}}") == expected

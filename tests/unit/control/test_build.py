@@ -23,6 +23,7 @@ from models_kit import (
     variable,
 )
 from tallystick.control.build import NOTHING_LOADED
+from tallystick.control.deployment import DeploymentRates
 from tallystick.control.objects import Kind
 from tallystick.control.store import Loaded
 from tallystick.errors import ConfigError
@@ -86,6 +87,14 @@ def test_a_deployment_of_the_file_has_what_the_entry_says(build):
     assert deployment.shown_params["api_key"] == "****"
     assert deployment.shown_params["api_base"] == "http://h/v1"
     assert "sk-secret" not in repr(deployment.shown_params)
+
+
+def test_limits_of_a_deployment(build):
+    defaults = "general_settings: {max_parallel_requests: 7}\nmodel_list:\n"
+    own = only(build(text=defaults + entry(rpm=5, tpm=9, max_parallel_requests=0))).rates
+    assert own == DeploymentRates(requests_per_minute=5, tokens_per_minute=9, parallel_requests=0)
+    assert only(build(text=defaults + entry())).rates == DeploymentRates(parallel_requests=7)
+    assert only(build(text="model_list:\n" + entry())).rates is None
 
 
 def test_defaults_and_environment(build):

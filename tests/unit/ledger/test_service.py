@@ -25,13 +25,20 @@ from tallystick.testing import MemoryStore
 LIMITS = JournalLimits(sync="write", segment_bytes=64 * 1024)
 
 
-def service_in(root: Path, store: MemoryStore, *, drain_seconds: float = 5.0) -> LedgerService:
+def service_in(
+    root: Path, store: MemoryStore, *, drain_seconds: float = 5.0, finished: list[str] | None = None
+) -> LedgerService:
+    async def on_finished(producer_id: str) -> None:
+        if finished is not None:
+            finished.append(producer_id)
+
     return LedgerService(
         directory=root,
         store=store,
         journal_limits=LIMITS,
         committer_limits=CommitterLimits(batch_wait_seconds=0.001, retry_seconds_min=0.001, retry_seconds_max=0.01),
         drain_seconds=drain_seconds,
+        on_finished=on_finished,
         clock=SystemClock(),
         metrics=Metrics(),
     )
@@ -79,6 +86,29 @@ async def test_it_commits_and_leaves_nothing(tmp_path: Path) -> None:
     assert_holds(store, events)
     assert not list(tmp_path.glob("slot-*/*.journal"))
     assert service.health().state == "stopped"
+
+
+async def test_it_tells_whose_events_are_committed_to_the_last(tmp_path: Path) -> None:
+    store, finished = MemoryStore(), list[str]()
+    leave_behind(tmp_path, 2)
+    leave_behind(tmp_path, 1)
+    service = service_in(tmp_path, store, finished=finished)
+    await service.start()
+    await until(lambda: len(finished) == 1)  # The adopted one; its own goes on.
+    own = service.journal.producer_id
+    assert own not in finished
+    await service.stop()
+    assert finished[1:] == [own]
+
+
+async def test_it_does_not_tell_of_events_that_the_store_did_not_take(tmp_path: Path) -> None:
+    store, finished = MemoryStore(), list[str]()
+    service = service_in(tmp_path, store, finished=finished)
+    await service.start()
+    store.away = True
+    service.journal.append_event(make_event())
+    await service.stop()
+    assert finished == []
 
 
 async def test_it_takes_the_slot_of_one_that_died_and_adopts_the_others(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tallystick.errors import BadRequest, LedgerUnavailable, UpstreamRefused, UpstreamTimeout
+from tallystick.errors import BadRequest, LedgerUnavailable, RateLimited, UpstreamRefused, UpstreamTimeout
 from tallystick.wire.error_envelope import envelope, keep_or_wrap, render
 
 ENVELOPES = [
@@ -32,6 +32,8 @@ def test_render() -> None:
     status, body, headers = render(LedgerUnavailable())
     assert (status, headers, error_of(body)["type"]) == (503, {"retry-after": "1"}, "ledger_unavailable")
     assert render(UpstreamTimeout())[0] == 504
+    assert render(RateLimited("full", retry_after_seconds=11.2))[::2] == (429, {"retry-after": "12"})
+    assert render(RateLimited("full", retry_after_seconds=0.0))[2] == {"retry-after": "1"}
 
 
 @pytest.mark.parametrize("body", ENVELOPES)

@@ -12,7 +12,9 @@ from tallystick.wire.token_estimate import estimate_input_tokens, estimate_outpu
 
 def estimate(content: Any) -> int:
     body = {"model": "m", "messages": [{"role": "user", "content": content}]}
-    return estimate_input_tokens(parse_request("chat/completions", json.dumps(body, ensure_ascii=False).encode()))
+    return estimate_input_tokens(
+        parse_request("chat/completions", json.dumps(body, ensure_ascii=False).encode())
+    ).estimate
 
 
 def test_text_is_about_four_bytes_a_token() -> None:

@@ -15,7 +15,7 @@ from tallystick.admin.access_groups.requests import ChangedUnified, NewUnified, 
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller
 from tallystick.admin.fields import PathID
-from tallystick.admin.limits import text_of
+from tallystick.admin.present import text_of
 from tallystick.admin.services import AdminServices
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
 from tallystick.control.specs import AccessGroupSpec

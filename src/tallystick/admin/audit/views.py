@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tallystick.admin.limits import text_of
+from tallystick.admin.present import text_of
 from tallystick.control.objects import Kind
 from tallystick.control.store import AuditRow
 

@@ -44,6 +44,7 @@ class BudgetRoutes:
         self._store = services.control
         self._writer = services.writer
         self._clock = services.clock
+        self._present = services.present
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["Budgets"], dependencies=[Depends(HTTPBearer(auto_error=False))])
@@ -89,8 +90,8 @@ class BudgetRoutes:
         found = {each.ref: each for each in await self._store.find_many(refs)}
         if refs and not found:
             raise NotFound(f"Budget not found: '{body.budgets[0]}' does not exist.", param="budgets")
-        now = self._clock.now()
-        shown = [shown_budget(found[ref], now=now) for ref in refs if ref in found]
+        present = self._present()
+        shown = [shown_budget(found[ref], present=present) for ref in refs if ref in found]
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))
 
     async def delete(self, caller: AnyCaller, body: DeleteBudget) -> Response:
@@ -114,19 +115,19 @@ class BudgetRoutes:
     ) -> Response:
         """List budgets, the newest first. The header `x-tallystick-total-count` tells how many there are in all."""
         found = await self._store.list_objects(ObjectFilter(kind=Kind.BUDGET), offset=(page - 1) * size, limit=size)
-        now = self._clock.now()
+        present = self._present()
         headers = {
             TOTAL_COUNT_HEADER: str(found.total_count),
             **unknown_parameters(request, ("page", "size")),
         }
-        return json_answer([shown_budget(each, now=now) for each in found.objects], headers=headers)
+        return json_answer([shown_budget(each, present=present) for each in found.objects], headers=headers)
 
     async def settings(self, request: Request, _caller: AnyCaller, *, budget_id: QueryID) -> Response:
         """Show a budget field by field, each with its type and what it is for."""
         budget = await self._store.find(ObjectRef(Kind.BUDGET, budget_id))
         if budget is None:
             raise NotFound(f"Budget '{budget_id}' not found: it does not exist.", param="budget_id")
-        shown = shown_budget(budget, now=self._clock.now())
+        shown = shown_budget(budget, present=self._present())
         fields = [_setting(name, shown[name]) for name in _SETTINGS]
         return json_answer(fields, headers=unknown_parameters(request, ("budget_id",)))
 
@@ -142,7 +143,7 @@ class BudgetRoutes:
                 )
 
     def _answer(self, budget: ControlObject, body: BudgetFields | DeleteBudget) -> Response:
-        shown = shown_budget(budget, now=self._clock.now())
+        shown = shown_budget(budget, present=self._present())
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))
 
 

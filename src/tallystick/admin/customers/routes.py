@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from fastapi import APIRouter, Depends
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.access.budget_holders import BudgetHolders, Written
-from tallystick.access.budgets import AskedBudget
+from tallystick.access.budgets import AskedBudget, limits_to_be
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.budget_fields import budgets_of
 from tallystick.admin.callers import AnyCaller
@@ -36,7 +36,8 @@ class CustomerRoutes:
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
         self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._present = services.present
+        self._spend = Spend(services)
         self._seen = FirstSeen(Kind.CUSTOMER, "end_user", services.control, services.ledger_reader)
         self._holders = BudgetHolders(Kind.CUSTOMER, services.control, services.writer, clock=services.clock)
 
@@ -54,7 +55,7 @@ class CustomerRoutes:
 
     async def new(self, caller: AnyCaller, body: CustomerFields) -> Response:
         """Make a customer, also one that calls named before. Limits given inline become a budget of its own."""
-        made = body.patched(self._seen.blank(body.user_id))
+        made = (await self._patch(body))(self._seen.blank(body.user_id))
         written = await self._holders.create(made, asked=body.asked_budget(), author=caller.author)
         return await self._answer(written, body)
 
@@ -62,7 +63,7 @@ class CustomerRoutes:
         """Change a customer: what is omitted stays, null clears. One that only the ledger knows is made."""
         written = await self._holders.update(
             body.user_id,
-            body.patched,
+            await self._patch(body),
             asked=body.asked_budget(),
             author=caller.author,
             absent=await self._seen.seen(body.user_id),
@@ -128,6 +129,13 @@ class CustomerRoutes:
         }
         return json_answer(await self._shown(found.objects), headers=headers)
 
+    async def _patch(self, body: CustomerFields) -> Callable[[ControlObject], ControlObject]:
+        if body.spend is None:
+            return body.patched
+        held = await self._seen.find(body.user_id) or self._seen.blank(body.user_id)
+        limits = await limits_to_be(self._store, held, body.asked_budget())
+        return await self._spend.patch(held, body.patched, body.spend, limits=limits)
+
     async def _found(self, object_ids: list[str]) -> dict[str, ControlObject]:
         found = await self._seen.find_many(object_ids)
         for object_id in object_ids:
@@ -154,15 +162,14 @@ class CustomerRoutes:
         )
 
     async def _shown(self, customers: Sequence[ControlObject]) -> list[object]:
+        present = self._present()
         budgets = await budgets_of(self._store, customers)
-        spent = await self._spend.of(customers)
-        now = self._clock.now()
+        spent = await self._spend.of(customers, present=present)
         return [
-            shown_customer(each, budgets.get(each.budget_id), spend_nano_usd=spend, now=now)
+            shown_customer(each, budgets.get(each.budget_id), spent=spend, present=present)
             for each, spend in zip(customers, spent, strict=True)
         ]
 
     async def _answer(self, written: Written, body: CustomerFields) -> Response:
-        spend = await self._spend.of_one(written.holder)
-        shown = shown_customer(written.holder, written.budget, spend_nano_usd=spend, now=self._clock.now())
+        (shown,) = await self._shown([written.holder])
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.customers import CustomerSpec
 from tallystick.admin.budget_fields import shown_budget
 from tallystick.admin.first_seen import NEVER
-from tallystick.admin.limits import text_of, usd
+from tallystick.admin.limits import usd
 from tallystick.admin.masked import shown_spec
+from tallystick.admin.object_spend import ObjectSpend
+from tallystick.admin.present import Present, text_of
 from tallystick.control.objects import ControlObject
 
 
 def shown_customer(
-    customer: ControlObject, budget: ControlObject | None, *, spend_nano_usd: int, now: datetime
+    customer: ControlObject, budget: ControlObject | None, *, spent: ObjectSpend, present: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a customer with its spend and its budget. Times are null for one that only the ledger knows."""
     spec = shown_spec(CustomerSpec, customer)
@@ -23,13 +24,13 @@ def shown_customer(
         "user_id": customer.object_id,
         "alias": customer.name or None,
         "blocked": customer.blocked,
-        "spend": usd(spend_nano_usd),
+        "spend": usd(spent.nano_usd),
         "allowed_model_region": spec.allowed_model_region or None,
         "default_model": spec.default_model or None,
         "models": spec.models,
         "metadata": spec.metadata,
         "budget_id": customer.budget_id or None,
-        "litellm_budget_table": None if budget is None else shown_budget(budget, now=now),
+        "litellm_budget_table": None if budget is None else shown_budget(budget, present=present, spent=spent),
         "object_permission": None,
         **spec.other,
         "created_at": text_of(customer.created_at) if made else None,

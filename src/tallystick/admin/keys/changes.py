@@ -19,7 +19,6 @@ from tallystick.admin.keys.fields import KeyFields
 from tallystick.admin.keys.related import Related, RelatedObjects
 from tallystick.admin.keys.requests import RegenerateKey, UpdateKey
 from tallystick.admin.keys.standings import Standings
-from tallystick.admin.limits import nano_usd, usd
 from tallystick.admin.retries import until_unchanged
 from tallystick.admin.services import AdminServices
 from tallystick.admin.spend import Spend
@@ -46,7 +45,7 @@ class KeyChanges:
         self._control = services.control
         self._writer = services.writer
         self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._spend = Spend(services)
         self._standings = Standings(services.control)
         self._related = RelatedObjects(services.control)
         self._creation = creation
@@ -87,13 +86,7 @@ class KeyChanges:
         """Let the key's spend count from `reset_to`; the ledger stays as it is. Raises BadRequest above its spend."""
 
         async def patch(before: ControlObject) -> ControlObject:
-            spent = await self._spend.of_one(before)
-            if nano_usd(reset_to) > spent:
-                raise BadRequest(
-                    f"'reset_to' must be at most what the key has spent, {usd(spent)}, not {reset_to:g}.",
-                    param="reset_to",
-                )
-            return await self._with_spend(before, reset_to)
+            return await self._spend.reset(before, reset_to, who="key")
 
         return await self._change(caller, key_hash, KeyAction.RESET_SPEND, "spend_reset", patch)
 
@@ -172,14 +165,8 @@ class KeyChanges:
         if not caller.is_proxy_admin:
             _require_settable(standing, before, after, body)
         if body.spend is not None:
-            after = await self._with_spend(after, body.spend)
+            after = await self._spend.with_spend(after, body.spend)
         return after, await self._related.check(after, before=before)
-
-    async def _with_spend(self, key: ControlObject, target_usd: float) -> ControlObject:
-        spec = spec_as(KeySpec, key.spec)
-        of_ledger = await self._spend.of_one(key) - spec.spend_adjustment_nano_usd
-        adjusted = msgspec.structs.replace(spec, spend_adjustment_nano_usd=nano_usd(target_usd) - of_ledger)
-        return msgspec.structs.replace(key, spec=spec_from(adjusted))
 
     async def _replace(
         self,
@@ -191,7 +178,7 @@ class KeyChanges:
         *,
         grace_period: str | None,
     ) -> MadeKey:
-        spend = await self._spend.of_one(after)
+        spent = await self._spend.of_one(after)
         new_hash = hash_key(plain)
         spec = spec_as(KeySpec, self._rebound(before, after, new_hash))
         renewed = msgspec.structs.replace(
@@ -218,7 +205,7 @@ class KeyChanges:
         except AlreadyExists as error:
             raise BadRequest("A key with this value already exists.", param="new_key") from error
         row = _of(written, successor.ref)
-        return MadeKey(plain=plain, row=row, spend_nano_usd=spend, budget=related.budget)
+        return MadeKey(plain=plain, row=row, spent=spent, budget=related.budget)
 
     def _rebound(self, before: ControlObject, after: ControlObject, new_hash: str) -> dict[str, Any]:  # Any: JSON.
         """Return the spec with its secrets sealed for the key's new place."""

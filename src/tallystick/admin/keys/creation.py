@@ -15,9 +15,10 @@ from tallystick.admin.callers import Caller
 from tallystick.admin.keys.related import Related, RelatedObjects
 from tallystick.admin.keys.requests import GenerateKey, plain_key
 from tallystick.admin.keys.standings import Standings
-from tallystick.admin.limits import nano_usd
+from tallystick.admin.object_spend import ObjectSpend
 from tallystick.admin.retries import until_unchanged
 from tallystick.admin.services import AdminServices
+from tallystick.admin.spend import Spend, begun_spend
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as, spec_from
 from tallystick.control.store import Author
 from tallystick.errors import AlreadyExists, AuthenticationFailed, BadRequest, PermissionDenied
@@ -28,8 +29,8 @@ class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
 
     plain: str
     row: ControlObject
-    spend_nano_usd: int
-    """Read before the key was written: an answer that fails afterwards would lose the key."""
+    spent: ObjectSpend
+    """Known before the key was written: an answer that fails afterwards would lose the key."""
     budget: ControlObject | None
 
 
@@ -43,6 +44,7 @@ class KeyCreation:
         self._clock = services.clock
         self._standings = Standings(services.control)
         self._related = RelatedObjects(services.control)
+        self._spend = Spend(services)
 
     async def create(self, caller: Caller, body: GenerateKey, *, action: KeyAction = KeyAction.GENERATE) -> MadeKey:
         """Make a key. Raises BadRequest, PermissionDenied, TeamPermissionMissing."""
@@ -57,9 +59,10 @@ class KeyCreation:
             if body.spend is not None:
                 _require_admin(caller)
             related = await self._related.check(row)
+            if body.spend is not None:
+                row = await self._spend.begun_with(row, body.spend)
             written = await self.write(row, related, author=caller.author)
-            spend = spec_as(KeySpec, written.spec).spend_adjustment_nano_usd
-            return MadeKey(plain=plain, row=written, spend_nano_usd=spend, budget=related.budget)
+            return MadeKey(plain=plain, row=written, spent=begun_spend(written), budget=related.budget)
 
         return await until_unchanged(attempt)
 
@@ -73,9 +76,7 @@ class KeyCreation:
     def row_of(self, plain: str, body: GenerateKey) -> ControlObject:
         """Return the row of a new key with what the body sets."""
         now = self._clock.now()
-        spec = KeySpec(
-            key_name=mask_key(plain), spend_adjustment_nano_usd=0 if body.spend is None else nano_usd(body.spend)
-        )
+        spec = KeySpec(key_name=mask_key(plain))
         empty = ControlObject(
             kind=Kind.KEY, object_id=hash_key(plain), spec=spec_from(spec), created_at=now, updated_at=now
         )

@@ -13,10 +13,12 @@ from tallystick.access.principal import MASTER_KEY_HASH
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller
 from tallystick.admin.fields import QueryText
+from tallystick.admin.keys.budgets import KeyBudgets
 from tallystick.admin.keys.listing import KeyListing, KeyQuery
 from tallystick.admin.keys.requests import NameKeys
 from tallystick.admin.keys.standings import Standings
 from tallystick.admin.keys.views import key_fields, listed_key, principal_fields
+from tallystick.admin.object_spend import ObjectSpend
 from tallystick.admin.pages import PageNumber, SortOrder, sort_field, total_pages
 from tallystick.admin.services import AdminServices
 from tallystick.admin.spend import Spend
@@ -39,9 +41,10 @@ class KeyReading:
     def __init__(self, services: AdminServices) -> None:
         self._control = services.control
         self._authenticator = services.authenticator
-        self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._present = services.present
+        self._spend = Spend(services)
         self._ledger = services.ledger_reader
+        self._budgets = KeyBudgets(services)
         self._standings = Standings(services.control)
         self._listing = KeyListing(services.control, self._standings)
 
@@ -53,13 +56,16 @@ class KeyReading:
         router.post("/key/health")(self.health)
 
     async def info(self, request: Request, caller: AnyCaller, key: QueryText = None) -> Response:
-        """Show a key, given itself or its hash; without `key`, the caller's own."""
+        """Show a key, given itself or its hash; without `key`, the caller's own.
+
+        `budgets` tells what is left of each budget that bounds it, of those that the caller may see.
+        """
         key_hash = caller.principal.key_hash if key is None else self._authenticator.hash_of(key)
         headers = unknown_parameters(request, ("key",))
         if key_hash == MASTER_KEY_HASH and caller.may_see_all:
             entity = ("key", MASTER_KEY_HASH, "")
-            spend = (await self._ledger.spend_of((entity,)))[entity]
-            shown = principal_fields(caller.principal, spend_nano_usd=spend, now=self._clock.now())
+            spent = ObjectSpend(nano_usd=(await self._ledger.spend_of((entity,)))[entity])
+            shown = principal_fields(caller.principal, spent=spent, present=self._present())
             return json_answer({"key": MASTER_KEY_HASH, "info": shown}, headers=headers)
         row = await self._control.find(ObjectRef(Kind.KEY, key_hash))
         if row is None:
@@ -67,6 +73,7 @@ class KeyReading:
         if not await self._standings.may_see(caller, row):
             raise PermissionDenied("You are not allowed to see this key's info.", param="key")
         (info,) = await self._views((row,), as_listed=False)
+        info["budgets"] = await self._budgets.of(caller, row.object_id, present=self._present())
         return json_answer({"key": key or key_hash, "info": info}, headers=headers)
 
     async def several_infos(self, caller: AnyCaller, body: NameKeys | None = None) -> Response:
@@ -162,9 +169,9 @@ class KeyReading:
         keys: tuple[ControlObject, ...] = tuple(rows)
         refs = {ObjectRef(Kind.BUDGET, row.budget_id) for row in keys if row.budget_id}
         budgets = {each.object_id: each for each in await self._control.find_many(tuple(refs))} if refs else {}
-        spends = await self._spend.of(keys)
-        now, view = self._clock.now(), listed_key if as_listed else key_fields
+        present, view = self._present(), listed_key if as_listed else key_fields
+        spends = await self._spend.of(keys, present=present)
         return [
-            view(row, spend_nano_usd=spend, now=now, budget=budgets.get(row.budget_id))
+            view(row, spent=spend, present=present, budget=budgets.get(row.budget_id))
             for row, spend in zip(keys, spends, strict=True)
         ]

@@ -48,8 +48,8 @@ class KeyRoutes:
 
     def __init__(self, services: AdminServices) -> None:
         self._authenticator = services.authenticator
-        self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._present = services.present
+        self._spend = Spend(services)
         self._creation = KeyCreation(services)
         self._changes = KeyChanges(services, self._creation)
 
@@ -161,9 +161,9 @@ class KeyRoutes:
         return shown
 
     def _with_secret(self, made: MadeKey) -> dict[str, Any]:  # Any: JSON.
-        shown = listed_key(made.row, spend_nano_usd=made.spend_nano_usd, now=self._clock.now(), budget=made.budget)
+        shown = listed_key(made.row, spent=made.spent, present=self._present(), budget=made.budget)
         return {"key": made.plain, **shown}
 
     async def _shown(self, row: ControlObject, budget: ControlObject | None = None) -> dict[str, Any]:  # Any: JSON.
-        spend = await self._spend.of_one(row)
-        return listed_key(row, spend_nano_usd=spend, now=self._clock.now(), budget=budget)
+        spent = await self._spend.of_one(row)
+        return listed_key(row, spent=spent, present=self._present(), budget=budget)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,13 +11,15 @@ from tallystick.access.keys import KeySpec
 from tallystick.access.limits import Limits
 from tallystick.access.principal import Principal
 from tallystick.admin.keys.fields import KEPT
-from tallystick.admin.limits import shown_limits, text_of, usd
+from tallystick.admin.limits import shown_limits, usd
+from tallystick.admin.object_spend import ObjectSpend
+from tallystick.admin.present import Present, text_of
 from tallystick.control.objects import ControlObject, Kind, spec_as
 from tallystick.control.secret_fields import masked
 
 
 def key_fields(
-    key: ControlObject, *, spend_nano_usd: int, now: datetime, budget: ControlObject | None = None
+    key: ControlObject, *, spent: ObjectSpend, present: Present, budget: ControlObject | None = None
 ) -> dict[str, Any]:  # Any: JSON.
     """Return what may be shown of a key. Ids that are absent, and limits that it has not, are null."""
     spec = spec_as(KeySpec, masked(key.kind, key.object_id, key.spec))
@@ -33,10 +34,10 @@ def key_fields(
         "access_group_ids": spec.access_group_ids,
         "tags": spec.tags,
         "metadata": spec.metadata,
-        "spend": usd(spend_nano_usd),
-        **shown_limits(spec.limits, now=now),
+        "spend": usd(spent.nano_usd),
+        **shown_limits(spec.limits, present=present, spent=spent),
         "budget_id": key.budget_id or None,
-        "litellm_budget_table": budget_table(budget, now=now),
+        "litellm_budget_table": budget_table(budget, present=present, spent=spent),
         "allowed_routes": spec.allowed_routes,
         "key_type": spec.key_type or None,
         "blocked": key.blocked,
@@ -52,26 +53,38 @@ def key_fields(
 
 
 def listed_key(
-    key: ControlObject, *, spend_nano_usd: int, now: datetime, budget: ControlObject | None = None
+    key: ControlObject, *, spent: ObjectSpend, present: Present, budget: ControlObject | None = None
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a key as lists show it: with its hash, under the names that LiteLLM has for it."""
-    fields = key_fields(key, spend_nano_usd=spend_nano_usd, now=now, budget=budget)
+    fields = key_fields(key, spent=spent, present=present, budget=budget)
     return {"token": key.object_id, "token_id": key.object_id, **fields}
 
 
-def principal_fields(caller: Principal, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def principal_fields(caller: Principal, *, spent: ObjectSpend, present: Present) -> dict[str, Any]:  # Any: JSON.
     """Return what the holder of the master key sees of itself: it is in no table."""
-    row = ControlObject(kind=Kind.KEY, object_id=caller.key_hash, name=caller.key_alias, created_at=now, updated_at=now)
-    shown = key_fields(row, spend_nano_usd=spend_nano_usd, now=now)
+    row = ControlObject(
+        kind=Kind.KEY,
+        object_id=caller.key_hash,
+        name=caller.key_alias,
+        created_at=present.now,
+        updated_at=present.now,
+    )
+    shown = key_fields(row, spent=spent, present=present)
     return {**shown, "key_name": None, "created_at": None, "updated_at": None}
 
 
-def budget_table(budget: ControlObject | None, *, now: datetime) -> dict[str, Any] | None:  # Any: JSON.
+def budget_table(
+    budget: ControlObject | None, *, present: Present, spent: ObjectSpend
+) -> dict[str, Any] | None:  # Any: JSON.
     """Return a shared budget beside who refers to it; null when there is none."""
     if budget is None:
         return None
     limits = msgspec.convert(budget.spec.get("limits", {}), Limits)
-    return {"budget_id": budget.object_id, **shown_limits(limits, now=now), "created_at": text_of(budget.created_at)}
+    return {
+        "budget_id": budget.object_id,
+        **shown_limits(limits, present=present, spent=spent),
+        "created_at": text_of(budget.created_at),
+    }
 
 
 def _kept(other: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON.

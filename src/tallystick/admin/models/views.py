@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from tallystick.admin.limits import text_of
+from tallystick.admin.present import text_of
 from tallystick.control.deployment import Deployment
 from tallystick.control.objects import ControlObject
 from tallystick.control.secret_fields import MASK, masked

@@ -29,7 +29,7 @@ class OrganizationMemberRoutes:
         self._store = services.control
         self._writer = services.writer
         self._clock = services.clock
-        self._views = OrganizationViews(services.control, services.ledger_reader)
+        self._views = OrganizationViews(services)
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["Organizations"], dependencies=[Depends(HTTPBearer(auto_error=False))])
@@ -133,7 +133,7 @@ class OrganizationMemberRoutes:
         return ObjectRef(Kind.ORGANIZATION_MEMBER, member_id(body.organization_id, user_id))
 
     async def _shown(self, memberships: list[ControlObject] | tuple[ControlObject, ...]) -> list[object]:
-        return [*await self._views.show_members(memberships, now=self._clock.now())]
+        return [*await self._views.show_members(memberships)]
 
 
 def _no_member(body: NameMember) -> NotFound:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.access.budget_holders import BudgetHolders
+from tallystick.access.budgets import limits_to_be
 from tallystick.access.organizations import belongings
 from tallystick.access.teams import OrganizationSpec
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
@@ -26,6 +29,7 @@ from tallystick.admin.organizations.requests import (
 from tallystick.admin.organizations.views import OrganizationViews
 from tallystick.admin.pages import TOTAL_COUNT_HEADER, PageNumber, PageSize
 from tallystick.admin.services import AdminServices
+from tallystick.admin.spend import Spend
 from tallystick.control.listing import list_all
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
 from tallystick.control.store import ObjectFilter
@@ -41,7 +45,8 @@ class OrganizationRoutes:
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
         self._clock = services.clock
-        self._views = OrganizationViews(services.control, services.ledger_reader)
+        self._spend = Spend(services)
+        self._views = OrganizationViews(services)
         self._holders = BudgetHolders(
             Kind.ORGANIZATION, services.control, services.writer, clock=services.clock, always=True
         )
@@ -68,6 +73,9 @@ class OrganizationRoutes:
             created_at=now,
             updated_at=now,
         )
+        if body.spend is not None:
+            limits = await limits_to_be(self._store, made, body.asked_budget())
+            made = await self._spend.with_spend(made, body.spend, limits=limits)
         written = await self._holders.create(made, asked=body.asked_budget(), author=caller.author)
         return await self._answer(written.holder, body)
 
@@ -84,7 +92,7 @@ class OrganizationRoutes:
     async def delete(self, caller: AnyCaller, body: DeleteOrganizations) -> Response:
         """Delete organizations with their teams, members and keys, all or nothing. Their spend stays in the ledger."""
         before = await self._store.find_many([ObjectRef(Kind.ORGANIZATION, each) for each in body.organization_ids])
-        shown = await self._views.show(before, now=self._clock.now())
+        shown = await self._views.show(before)
         await self._holders.delete(
             body.organization_ids,
             author=caller.author,
@@ -121,7 +129,7 @@ class OrganizationRoutes:
         where = ObjectFilter(kind=Kind.ORGANIZATION, object_ids=visible, search=org_alias)
         found = await self._store.list_objects(where, offset=(page - 1) * size, limit=size)
         headers = {TOTAL_COUNT_HEADER: str(found.total_count), **unknown_parameters(request, _LIST_PARAMETERS)}
-        return json_answer(await self._views.show(found.objects, now=self._clock.now()), headers=headers)
+        return json_answer(await self._views.show(found.objects), headers=headers)
 
     async def _update(self, caller: Caller, organization_id: str, body: OrganizationFields) -> Response:
         await require_may_change(
@@ -133,7 +141,11 @@ class OrganizationRoutes:
             spec = body.patched(spec_as(OrganizationSpec, before.spec))
             return msgspec.structs.replace(before, name=name, spec=spec_from(spec))
 
-        written = await self._holders.update(organization_id, patch, asked=body.asked_budget(), author=caller.author)
+        corrects: Callable[[ControlObject], ControlObject] = patch
+        if body.spend is not None and (held := await self._store.find(ObjectRef(Kind.ORGANIZATION, organization_id))):
+            limits = await limits_to_be(self._store, held, body.asked_budget())
+            corrects = await self._spend.patch(held, patch, body.spend, limits=limits)
+        written = await self._holders.update(organization_id, corrects, asked=body.asked_budget(), author=caller.author)
         return await self._answer(written.holder, body)
 
     async def _visible(self, caller: Caller, asked: str | None) -> tuple[str, ...] | None:
@@ -154,8 +166,8 @@ class OrganizationRoutes:
         for ref in refs:
             if ref not in found:
                 raise NotFound(f"Organization '{ref.object_id}' not found: it does not exist.", param="organization_id")
-        return [*await self._views.show([found[ref] for ref in refs], now=self._clock.now())]
+        return [*await self._views.show([found[ref] for ref in refs])]
 
     async def _answer(self, organization: ControlObject, body: OrganizationFields) -> Response:
-        (shown,) = await self._views.show([organization], now=self._clock.now())
+        (shown,) = await self._views.show([organization])
         return json_answer(shown, headers=ignored_fields(body.unknown_fields()))

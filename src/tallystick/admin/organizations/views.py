@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.limits import Limits
 from tallystick.access.teams import MemberSpec, OrganizationSpec, TeamSpec
 from tallystick.admin.budget_fields import budgets_of, shown_budget, shown_held_limits
-from tallystick.admin.limits import text_of, usd
+from tallystick.admin.limits import usd
 from tallystick.admin.masked import shown_spec
+from tallystick.admin.present import Present, text_of
+from tallystick.admin.services import AdminServices
 from tallystick.admin.spend import Spend
 from tallystick.control.listing import list_all
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
-from tallystick.control.store import ControlStore, ObjectFilter
-from tallystick.ledger.store import LedgerReader
+from tallystick.control.store import ObjectFilter
 
 
 class OrganizationViews:
     """Reads what belongs to organizations: in a few reads for a whole page of them."""
 
-    def __init__(self, store: ControlStore, ledger: LedgerReader) -> None:
-        self._store = store
-        self._spend = Spend(ledger)
+    def __init__(self, services: AdminServices) -> None:
+        self._store = services.control
+        self._present = services.present
+        self._spend = Spend(services)
 
-    async def show(
-        self, organizations: Sequence[ControlObject], *, now: datetime
-    ) -> list[dict[str, Any]]:  # Any: JSON.
+    async def show(self, organizations: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
         """Return the organizations with their budgets, spend, members and teams."""
         if not organizations:
             return []
         ids = tuple(each.object_id for each in organizations)
-        spent = await self._spend.of(organizations)
+        present = self._present()
+        spent = await self._spend.of(organizations, present=present)
         budgets = await budgets_of(self._store, organizations)
         memberships = await list_all(self._store, ObjectFilter(kind=Kind.ORGANIZATION_MEMBER, organization_ids=ids))
         members = _grouped(memberships)
@@ -42,37 +42,38 @@ class OrganizationViews:
         shown = []
         for each, spend in zip(organizations, spent, strict=True):
             budget = budgets.get(each.budget_id)
+            table = None if budget is None else shown_budget(budget, present=present, spent=spend)
             shown.append(
                 {
                     **_organization_fields(each),
-                    "spend": usd(spend),
-                    "litellm_budget_table": None if budget is None else shown_budget(budget, now=now),
+                    "spend": usd(spend.nano_usd),
+                    "litellm_budget_table": table,
                     "members": [
-                        shown_member(one, email=emails.get(one.user_id, ""), now=now) for one in members[each.object_id]
+                        shown_member(one, email=emails.get(one.user_id, ""), present=present)
+                        for one in members[each.object_id]
                     ],
                     "teams": [_team_fields(team) for team in teams[each.object_id]],
                 }
             )
         return shown
 
-    async def show_members(
-        self, memberships: Sequence[ControlObject], *, now: datetime
-    ) -> list[dict[str, Any]]:  # Any: JSON.
+    async def show_members(self, memberships: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
         """Return memberships with the emails of their users."""
         emails = await self._emails(memberships)
-        return [shown_member(each, email=emails.get(each.user_id, ""), now=now) for each in memberships]
+        present = self._present()
+        return [shown_member(each, email=emails.get(each.user_id, ""), present=present) for each in memberships]
 
     async def _emails(self, memberships: Iterable[ControlObject]) -> dict[str, str]:
         refs = {ObjectRef(Kind.USER, each.user_id) for each in memberships}
         return {user.object_id: user.name for user in await self._store.find_many(tuple(refs))} if refs else {}
 
 
-def shown_member(membership: ControlObject, *, email: str, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def shown_member(membership: ControlObject, *, email: str, present: Present) -> dict[str, Any]:  # Any: JSON.
     """Return a membership. Its limits are its own, in no row of budgets."""
     spec = spec_as(MemberSpec, membership.spec)
     limits = None
     if spec.limits != Limits():
-        limits = {"budget_id": None, **shown_held_limits(spec.limits, now=now)}
+        limits = {"budget_id": None, **shown_held_limits(spec.limits, present=present)}
     return {
         "user_id": membership.user_id,
         "organization_id": membership.organization_id,

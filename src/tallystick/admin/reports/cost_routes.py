@@ -85,7 +85,7 @@ class CostRoutes:
 
 def _usage_of_messages(model: str, messages: list[dict[str, Any]]) -> Usage:  # Any: as above.
     raw = msgspec.json.encode({"model": model or "model", "messages": messages})
-    return Usage(input_tokens=estimate_input_tokens(parse_request("chat/completions", raw)))
+    return Usage(input_tokens=estimate_input_tokens(parse_request("chat/completions", raw)).estimate)
 
 
 def _usage_of_answer(answer: dict[str, Any]) -> tuple[Usage, int | None]:  # Any: as above.

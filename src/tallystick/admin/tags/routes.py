@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.access.budget_holders import BudgetHolders
+from tallystick.access.budgets import limits_to_be
 from tallystick.admin.answers import ignored_fields, json_answer, unknown_parameters
 from tallystick.admin.budget_fields import budgets_of
 from tallystick.admin.callers import AnyCaller
@@ -31,7 +32,8 @@ class TagRoutes:
     def __init__(self, services: AdminServices) -> None:
         self._store = services.control
         self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._present = services.present
+        self._spend = Spend(services)
         self._seen = FirstSeen(Kind.TAG, "tag", services.control, services.ledger_reader)
         self._holders = BudgetHolders(Kind.TAG, services.control, services.writer, clock=services.clock)
 
@@ -46,7 +48,7 @@ class TagRoutes:
 
     async def new(self, caller: AnyCaller, body: TagFields) -> Response:
         """Make a tag, also one that calls named before. Limits given inline become a budget of its own."""
-        made = body.patched(self._seen.blank(body.name))
+        made = (await self._patch(body))(self._seen.blank(body.name))
         written = await self._holders.create(made, asked=body.asked_budget(), author=caller.author)
         return await self._answer(written.holder, f"Tag {body.name} created successfully", body)
 
@@ -54,7 +56,7 @@ class TagRoutes:
         """Change a tag: what is omitted stays, null clears. One that only the ledger knows is made."""
         written = await self._holders.update(
             body.name,
-            body.patched,
+            await self._patch(body),
             asked=body.asked_budget(),
             author=caller.author,
             absent=await self._seen.seen(body.name),
@@ -107,12 +109,19 @@ class TagRoutes:
         }
         return json_answer(await self._shown(found.objects), headers=headers)
 
+    async def _patch(self, body: TagFields) -> Callable[[ControlObject], ControlObject]:
+        if body.spend is None:
+            return body.patched
+        held = await self._seen.find(body.name) or self._seen.blank(body.name)
+        limits = await limits_to_be(self._store, held, body.asked_budget())
+        return await self._spend.patch(held, body.patched, body.spend, limits=limits)
+
     async def _shown(self, tags: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
+        present = self._present()
         budgets = await budgets_of(self._store, tags)
-        spent = await self._spend.of(tags)
-        now = self._clock.now()
+        spent = await self._spend.of(tags, present=present)
         return [
-            shown_tag(each, budgets.get(each.budget_id), spend_nano_usd=spend, now=now)
+            shown_tag(each, budgets.get(each.budget_id), spent=spend, present=present)
             for each, spend in zip(tags, spent, strict=True)
         ]
 

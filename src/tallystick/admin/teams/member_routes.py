@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from starlette.responses import Response
@@ -16,8 +15,11 @@ from tallystick.access.teams import MemberSpec
 from tallystick.admin.answers import ignored_fields, json_answer
 from tallystick.admin.callers import AnyCaller, Caller
 from tallystick.admin.fields import PathID
-from tallystick.admin.limits import nano_usd, reset_at, usd
+from tallystick.admin.limits import usd
+from tallystick.admin.object_spend import ObjectSpend
+from tallystick.admin.retries import until_unchanged
 from tallystick.admin.services import AdminServices
+from tallystick.admin.spend import Spend
 from tallystick.admin.teams.former_ids import FormerIds
 from tallystick.admin.teams.member_requests import (
     AddMembers,
@@ -29,8 +31,8 @@ from tallystick.admin.teams.member_requests import (
 from tallystick.admin.teams.reader import TeamReader
 from tallystick.admin.teams.requests import MemberBody
 from tallystick.admin.teams.rights import TeamRights
-from tallystick.control.objects import ControlObject, spec_as, spec_from
-from tallystick.errors import BadRequest, RequestError
+from tallystick.control.objects import ControlObject, spec_as
+from tallystick.errors import RequestError
 
 
 class MemberRoutes:
@@ -38,7 +40,8 @@ class MemberRoutes:
 
     def __init__(self, services: AdminServices) -> None:
         self._writer = services.writer
-        self._clock = services.clock
+        self._present = services.present
+        self._spend = Spend(services)
         self._members = TeamMembers(store=services.control, writer=services.writer, clock=services.clock)
         self._rights = TeamRights(services.control)
         self._reader = TeamReader(services, self._members)
@@ -99,7 +102,7 @@ class MemberRoutes:
             "role": spec.role,
             "max_budget_in_team": usd(spec.limits.max_budget_nano_usd),
             "budget_duration": spec.limits.budget_duration or None,
-            "budget_reset_at": reset_at(spec.limits.budget_duration, now=self._clock.now()),
+            "budget_reset_at": self._present().reset_at(spec.limits.budget_duration),
             "tpm_limit": spec.limits.tpm_limit,
             "rpm_limit": spec.limits.rpm_limit,
         }
@@ -119,22 +122,19 @@ class MemberRoutes:
         """Set what a member has spent in the team, to 0 unless `reset_to` says otherwise. The ledger stays as it is."""
         asked = body or ResetMemberSpend()
         team = await self._found_by_writer(caller, team_id)
-        member = await self._members.find(team_id, user_id=user_id, user_email="")
-        spent, wanted = await self._reader.spend_of(member), nano_usd(asked.reset_to)
-        if wanted > spent:
-            raise BadRequest(
-                f"'reset_to' must be at most what the member has spent in the team, {usd(spent)} USD.", param="reset_to"
-            )
 
-        def patched(before: ControlObject) -> ControlObject:
-            spec = spec_as(MemberSpec, before.spec)
-            adjustment = spec.spend_adjustment_nano_usd + wanted - spent
-            changed = msgspec.structs.replace(spec, spend_adjustment_nano_usd=adjustment)
-            return msgspec.structs.replace(before, spec=spec_from(changed))
+        async def attempt() -> tuple[ControlObject, ObjectSpend]:
+            member = await self._members.find(team_id, user_id=user_id, user_email="")
+            spent = await self._spend.of_one(member)
+            after = await self._spend.reset(member, asked.reset_to, who="member")
+            if after == member:
+                return member, spent
+            (written,) = await self._writer.apply([(member, after)], author=caller.author, action="spend_reset")
+            return written, spent
 
-        _, after = await self._writer.update(member.ref, patched, author=caller.author, action="spend_reset")
+        after, spent = await until_unchanged(attempt)
         (shown,) = await self._reader.show_memberships(team, (after,))
-        answer = {**shown, "previous_spend": usd(spent)}
+        answer = {**shown, "previous_spend": usd(spent.nano_usd)}
         return json_answer(answer, headers=ignored_fields(asked.unknown_fields()))
 
     async def _found_by_writer(self, caller: Caller, team_id: str) -> ControlObject:

@@ -21,9 +21,9 @@ class TeamReader:
 
     def __init__(self, services: AdminServices, members: TeamMembers) -> None:
         self._store = services.control
-        self._clock = services.clock
+        self._present = services.present
         self._members = members
-        self._spend = Spend(services.ledger_reader)
+        self._spend = Spend(services)
 
     async def show(self, team: ControlObject) -> dict[str, Any]:  # Any: JSON.
         """Return a team with its members and its spend."""
@@ -35,10 +35,10 @@ class TeamReader:
     ) -> list[dict[str, Any]]:  # Any: JSON.
         """Return several, with one read each for all members, all emails and all sums."""
         members = await self._members.of_teams([team.object_id for team in teams], deleted=deleted)
-        spent = await self._spend.of(teams)
-        now = self._clock.now()
+        present = self._present()
+        spent = await self._spend.of(teams, present=present)
         return [
-            team_fields(team, members[team.object_id], spend_nano_usd=amount, now=now)
+            team_fields(team, members[team.object_id], spent=amount, present=present)
             for team, amount in zip(teams, spent, strict=True)
         ]
 
@@ -46,10 +46,10 @@ class TeamReader:
         self, team: ControlObject, members: Sequence[ControlObject]
     ) -> list[dict[str, Any]]:  # Any: JSON.
         """Return memberships of a team with their spend and the limits that hold for them."""
-        spec, now = spec_as(TeamSpec, team.spec), self._clock.now()
-        spent = await self._spend.of(members)
+        spec, present = spec_as(TeamSpec, team.spec), self._present()
+        spent = await self._spend.of(members, present=present)
         return [
-            membership_fields(member, spec, spend_nano_usd=amount, now=now)
+            membership_fields(member, spec, spent=amount, present=present)
             for member, amount in zip(members, spent, strict=True)
         ]
 
@@ -59,18 +59,14 @@ class TeamReader:
         page = await self._store.list_objects(
             ObjectFilter(kind=Kind.KEY, team_ids=(team.object_id,)), limit=_KEYS_SHOWN_MAX
         )
-        spent_by_team, *spent_by_keys = await self._spend.of((team, *page.objects))
-        now = self._clock.now()
+        present = self._present()
+        spent_by_team, *spent_by_keys = await self._spend.of((team, *page.objects), present=present)
         return {
             "team_id": team.object_id,
-            "team_info": team_fields(team, members, spend_nano_usd=spent_by_team, now=now),
+            "team_info": team_fields(team, members, spent=spent_by_team, present=present),
             "keys": [
-                team_key_fields(key, spend_nano_usd=amount, now=now)
+                team_key_fields(key, spent=amount, present=present)
                 for key, amount in zip(page.objects, spent_by_keys, strict=True)
             ],
             "team_memberships": await self.show_memberships(team, [each.held for each in members]),
         }
-
-    async def spend_of(self, member: ControlObject) -> int:
-        """Return what a member has spent in the team, in nano-USD."""
-        return await self._spend.of_one(member)

@@ -13,7 +13,7 @@ from tallystick.access.members import NewMember
 from tallystick.access.team_rules import MEMBER_PERMISSIONS
 from tallystick.access.teams import TEAM_ADMIN, TEAM_MEMBER, TeamSpec
 from tallystick.admin.fields import JSONObject, RequestBody, Text, storable_object
-from tallystick.admin.limits import USD, Count, DurationText, LimitFields, nano_usd
+from tallystick.admin.limits import USD, Count, DurationText, LimitFields, SpendField, nano_usd
 from tallystick.control.objects import ControlObject, spec_as, spec_from
 from tallystick.errors import BadRequest
 
@@ -139,13 +139,13 @@ class NewTeam(TeamFields):
         return named
 
 
-class UpdateTeam(TeamFields):
+class UpdateTeam(TeamFields, SpendField):
     """A change of a team: what is omitted stays, null clears, `metadata` is replaced."""
 
     team_id: TeamId = Field(examples=["research"])
 
 
-class PatchTeam(TeamFields):
+class PatchTeam(TeamFields, SpendField):
     """A change of the team in the path: what is omitted stays, null clears; in `metadata` too, key by key."""
 
 

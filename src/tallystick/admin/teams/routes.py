@@ -17,6 +17,7 @@ from tallystick.admin.answers import ignored_fields, json_answer, unknown_parame
 from tallystick.admin.callers import AnyCaller, Caller
 from tallystick.admin.fields import PathID, QueryText
 from tallystick.admin.services import AdminServices
+from tallystick.admin.spend import Spend
 from tallystick.admin.teams.former_ids import FormerIds
 from tallystick.admin.teams.organizations import organization_of_team
 from tallystick.admin.teams.reader import TeamReader
@@ -25,14 +26,13 @@ from tallystick.admin.teams.requests import (
     NameTeam,
     NewTeam,
     PatchTeam,
-    TeamFields,
     TeamModels,
     UpdateTeam,
 )
 from tallystick.admin.teams.rights import TeamRights, require_modest
 from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
 from tallystick.control.store import NoneLeft
-from tallystick.errors import BadRequest, ChangedMeanwhile
+from tallystick.errors import BadRequest, ChangedMeanwhile, PermissionDenied
 from tallystick.runtime.ids import new_event_id
 
 
@@ -47,6 +47,7 @@ class TeamRoutes:
         self._rights = TeamRights(services.control)
         self._reader = TeamReader(services, self._members)
         self._former_ids = FormerIds(services)
+        self._spend = Spend(services)
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["Teams"], dependencies=[Depends(HTTPBearer(auto_error=False))])
@@ -137,7 +138,9 @@ class TeamRoutes:
         """Take models out of a team's list. When none is left, the team may call none."""
         return await self._change_models(caller, body, lambda held: without_models(held, tuple(body.models)))
 
-    async def _change(self, caller: Caller, team_id: str, body: TeamFields, *, merges_metadata: bool) -> ControlObject:
+    async def _change(
+        self, caller: Caller, team_id: str, body: UpdateTeam | PatchTeam, *, merges_metadata: bool
+    ) -> ControlObject:
         names_destination = "organization_id" in body.model_fields_set
         destination = (body.organization_id or "") if names_destination else None
         team = await self._found_for_update(caller, team_id)
@@ -145,6 +148,9 @@ class TeamRoutes:
         organization = await organization_of_team(
             self._store, team.organization_id if destination is None else destination
         )
+
+        if body.spend is not None and not caller.is_proxy_admin:
+            raise PermissionDenied("Only proxy admins may set what a team has spent.", param="spend")
 
         def patched(before: ControlObject) -> ControlObject:
             _require_unmoved(before, team)
@@ -155,7 +161,8 @@ class TeamRoutes:
                 organization.require_allows(after)
             return after
 
-        _, after = await self._writer.update(team.ref, patched, author=caller.author, requires=organization.required)
+        patch = await self._spend.patch(team, patched, body.spend)
+        _, after = await self._writer.update(team.ref, patch, author=caller.author, requires=organization.required)
         return after
 
     async def _found_for_update(self, caller: Caller, team_id: str) -> ControlObject:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.keys import KeySpec
 from tallystick.access.limits import member_limits
 from tallystick.access.members import Member
 from tallystick.access.teams import TEAM_ADMIN, MemberSpec, TeamSpec
-from tallystick.admin.limits import reset_at, shown_limits, text_of, usd
+from tallystick.admin.limits import shown_limits, usd
+from tallystick.admin.object_spend import ObjectSpend
+from tallystick.admin.present import Present, text_of
 from tallystick.admin.teams.requests import KEPT_FIELDS
 from tallystick.control.objects import ControlObject, spec_as
 from tallystick.control.secret_fields import masked
 
 
 def team_fields(
-    team: ControlObject, members: Sequence[Member], *, spend_nano_usd: int, now: datetime
+    team: ControlObject, members: Sequence[Member], *, spent: ObjectSpend, present: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a team as its answers show it. What it has not is null."""
     spec = spec_as(TeamSpec, masked(team.kind, team.object_id, team.spec))
@@ -37,8 +38,8 @@ def team_fields(
         "tags": spec.tags,
         "metadata": spec.metadata,
         "blocked": team.blocked,
-        "spend": usd(spend_nano_usd),
-        **shown_limits(spec.limits, now=now),
+        "spend": usd(spent.nano_usd),
+        **shown_limits(spec.limits, present=present, spent=spent),
         "team_member_permissions": spec.member_permissions,
         "team_member_budget": usd(defaults.max_budget_nano_usd),
         "team_member_budget_duration": defaults.budget_duration or None,
@@ -55,7 +56,7 @@ def team_fields(
 
 
 def membership_fields(
-    member: ControlObject, team: TeamSpec, *, spend_nano_usd: int, now: datetime
+    member: ControlObject, team: TeamSpec, *, spent: ObjectSpend, present: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return a membership with the limits that hold for it: its own, else the team's for its members."""
     spec = spec_as(MemberSpec, member.spec)
@@ -65,7 +66,7 @@ def membership_fields(
         "max_budget": usd(limits.max_budget_nano_usd),
         "soft_budget": usd(limits.soft_budget_nano_usd),
         "budget_duration": limits.budget_duration or None,
-        "budget_reset_at": reset_at(limits.budget_duration, now=now),
+        "budget_reset_at": present.reset_at(limits.budget_duration),
         "tpm_limit": limits.tpm_limit,
         "rpm_limit": limits.rpm_limit,
     }
@@ -75,13 +76,13 @@ def membership_fields(
         "team_id": member.team_id,
         "role": spec.role,
         "budget_id": member.budget_id or None,
-        "spend": usd(spend_nano_usd),
-        "total_spend": usd(spend_nano_usd - spec.spend_adjustment_nano_usd),
+        "spend": usd(spent.nano_usd),
+        "total_spend": usd(spent.ledger_nano_usd),
         "litellm_budget_table": budget if is_bounded else None,
     }
 
 
-def team_key_fields(key: ControlObject, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def team_key_fields(key: ControlObject, *, spent: ObjectSpend, present: Present) -> dict[str, Any]:  # Any: JSON.
     """Return a key of a team as the team's own answer shows it; /key/info tells more."""
     spec = spec_as(KeySpec, masked(key.kind, key.object_id, key.spec))
     return {
@@ -96,8 +97,8 @@ def team_key_fields(key: ControlObject, *, spend_nano_usd: int, now: datetime) -
         "tags": spec.tags,
         "blocked": key.blocked,
         "expires": text_of(key.expires_at),
-        "spend": usd(spend_nano_usd),
-        **shown_limits(spec.limits, now=now),
+        "spend": usd(spent.nano_usd),
+        **shown_limits(spec.limits, present=present, spent=spent),
         "created_at": text_of(key.created_at),
         "updated_at": text_of(key.updated_at),
     }

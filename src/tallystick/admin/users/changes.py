@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
-from tallystick.access.users import Role, UserSpec
+from tallystick.access.users import Role
 from tallystick.admin.callers import Caller
-from tallystick.admin.limits import nano_usd
 from tallystick.admin.retries import until_unchanged
 from tallystick.admin.services import AdminServices
 from tallystick.admin.spend import Spend
 from tallystick.admin.users.creation import require_free_email, users_with_email
 from tallystick.admin.users.memberships import Memberships, WantedMemberships
 from tallystick.admin.users.requests import UpdateUser
-from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
+from tallystick.control.objects import ControlObject, Kind, ObjectRef
 from tallystick.control.store import NoneLeft
 from tallystick.errors import BadRequest, NotFound, PermissionDenied
 
@@ -32,7 +29,7 @@ class UserChanges:
         self._control = services.control
         self._writer = services.writer
         self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._spend = Spend(services)
         self._memberships = Memberships(services.control)
 
     async def update(self, caller: Caller, body: UpdateUser) -> ControlObject:
@@ -46,7 +43,7 @@ class UserChanges:
             if after.name != before.name:
                 await require_free_email(self._control, after.name, user_id=after.object_id)
             if body.spend is not None:
-                after = await self._with_spend(after, body.spend)
+                after = await self._spend.with_spend(after, body.spend)
             wanted = WantedMemberships()
             if body.given("teams"):
                 now = self._clock.now()
@@ -87,12 +84,6 @@ class UserChanges:
         if len(users) > 1:
             raise BadRequest(f"Multiple users found with the email '{body.user_email}'.", param="user_email")
         return users[0]
-
-    async def _with_spend(self, user: ControlObject, target_usd: float) -> ControlObject:
-        spec = spec_as(UserSpec, user.spec)
-        of_ledger = await self._spend.of_one(user) - spec.spend_adjustment_nano_usd
-        adjusted = msgspec.structs.replace(spec, spend_adjustment_nano_usd=nano_usd(target_usd) - of_ledger)
-        return msgspec.structs.replace(user, spec=spec_from(adjusted))
 
 
 def _require_allowed(caller: Caller, user: ControlObject, body: UpdateUser) -> None:

@@ -12,13 +12,14 @@ from tallystick.access.users import UserSpec
 from tallystick.admin.callers import Caller
 from tallystick.admin.keys.creation import KeyCreation, MadeKey
 from tallystick.admin.keys.related import Related, RelatedObjects
-from tallystick.admin.limits import nano_usd
+from tallystick.admin.object_spend import NOTHING_SPENT
 from tallystick.admin.objects import list_all
 from tallystick.admin.retries import until_unchanged
 from tallystick.admin.services import AdminServices
+from tallystick.admin.spend import Spend
 from tallystick.admin.users.memberships import Memberships
 from tallystick.admin.users.requests import NEW_ROLES, NewUser
-from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as, spec_from
+from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_from
 from tallystick.control.store import ControlStore, ObjectFilter
 from tallystick.control.writer import Pair
 from tallystick.errors import AlreadyExists
@@ -45,6 +46,7 @@ class UserCreation:
         self._memberships = Memberships(services.control)
         self._related = RelatedObjects(services.control)
         self._keys = KeyCreation(services)
+        self._spend = Spend(services)
 
     async def create(self, caller: Caller, asked: NewUser) -> MadeUser:
         """Make a user. Raises BadRequest, and AlreadyExists when the id or the email address is taken."""
@@ -55,7 +57,7 @@ class UserCreation:
 
         async def attempt() -> MadeUser:
             await self._require_free(user_id, body.user_email)
-            row, teams = self._row_of(user_id, body), body.wanted_teams()
+            row, teams = await self._row_of(user_id, body), body.wanted_teams()
             wanted = await self._memberships.of_new_user(
                 user_id, teams, body.organizations or (), now=self._clock.now()
             )
@@ -73,20 +75,18 @@ class UserCreation:
             by_kind = {each.kind: each for each in written}
             key = None
             if key_row is not None:
-                key = MadeKey(plain=plain, row=by_kind[Kind.KEY], spend_nano_usd=0, budget=related.budget)
+                key = MadeKey(plain=plain, row=by_kind[Kind.KEY], spent=NOTHING_SPENT, budget=related.budget)
             return MadeUser(row=by_kind[Kind.USER], key=key, team_ids=tuple(teams))
 
         return await until_unchanged(attempt)
 
-    def _row_of(self, user_id: str, body: NewUser) -> ControlObject:
+    async def _row_of(self, user_id: str, body: NewUser) -> ControlObject:
         now = self._clock.now()
         empty = ControlObject(
             kind=Kind.USER, object_id=user_id, spec=spec_from(UserSpec()), created_at=now, updated_at=now
         )
         row = body.patched(empty, roles=NEW_ROLES)
-        spent = 0 if body.spend is None else nano_usd(body.spend)
-        spec = msgspec.structs.replace(spec_as(UserSpec, row.spec), spend_adjustment_nano_usd=spent)
-        return msgspec.structs.replace(row, spec=spec_from(spec))
+        return row if body.spend is None else await self._spend.begun_with(row, body.spend)
 
     async def _require_free(self, user_id: str, email: str | None) -> None:
         if await self._control.find(ObjectRef(Kind.USER, user_id)) is not None:

@@ -16,6 +16,7 @@ from tallystick.admin.fields import shown_text
 from tallystick.admin.keys.views import listed_key
 from tallystick.admin.objects import list_all
 from tallystick.admin.services import AdminServices
+from tallystick.admin.spend import begun_spend
 from tallystick.admin.users.changes import UserChanges
 from tallystick.admin.users.creation import MadeUser, UserCreation
 from tallystick.admin.users.reading import UserReading
@@ -40,7 +41,7 @@ class UserRoutes:
 
     def __init__(self, services: AdminServices) -> None:
         self._control = services.control
-        self._clock = services.clock
+        self._present = services.present
         self._creation = UserCreation(services)
         self._changes = UserChanges(services)
         self._shown = ShownUsers(services)
@@ -112,12 +113,12 @@ class UserRoutes:
         return shown
 
     def _made(self, made: MadeUser) -> dict[str, Any]:  # Any: JSON.
-        now = self._clock.now()
+        present = self._present()
         shown: dict[str, Any] = {"key": None, "token": None, "key_name": None, "expires": None}
         if made.key is not None:
-            shown = {**listed_key(made.key.row, spend_nano_usd=0, now=now), "key": made.key.plain}
-        spend = self._shown.adjustment_of(made.row)
-        return {**shown, **user_fields(made.row, spend_nano_usd=spend, team_ids=made.team_ids, now=now)}
+            shown = {**listed_key(made.key.row, spent=made.key.spent, present=present), "key": made.key.plain}
+        spent = begun_spend(made.row)
+        return {**shown, **user_fields(made.row, spent=spent, team_ids=made.team_ids, present=present)}
 
 
 def _read_update(fields: Mapping[str, Any]) -> UpdateUser:  # Any: JSON.

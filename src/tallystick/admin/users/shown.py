@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tallystick.access.users import UserSpec
 from tallystick.admin.keys.views import listed_key
 from tallystick.admin.objects import list_all
 from tallystick.admin.services import AdminServices
 from tallystick.admin.spend import Spend
 from tallystick.admin.users.memberships import Memberships
 from tallystick.admin.users.views import team_fields, user_fields
-from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
+from tallystick.control.objects import ControlObject, Kind, ObjectRef
 from tallystick.control.store import ObjectFilter
 
 
@@ -21,17 +20,17 @@ class ShownUsers:
 
     def __init__(self, services: AdminServices) -> None:
         self._control = services.control
-        self._clock = services.clock
-        self._spend = Spend(services.ledger_reader)
+        self._present = services.present
+        self._spend = Spend(services)
         self._memberships = Memberships(services.control)
 
     async def views(self, users: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
         """Return the views of several users, in the same order."""
-        spends = await self._spend.of(users)
+        present = self._present()
+        spends = await self._spend.of(users, present=present)
         teams = await self._memberships.team_ids(user.object_id for user in users)
-        now = self._clock.now()
         return [
-            user_fields(user, spend_nano_usd=spend, team_ids=teams[user.object_id], now=now)
+            user_fields(user, spent=spend, team_ids=teams[user.object_id], present=present)
             for user, spend in zip(users, spends, strict=True)
         ]
 
@@ -41,21 +40,19 @@ class ShownUsers:
 
     async def keys(self, keys: Sequence[ControlObject]) -> list[dict[str, Any]]:  # Any: JSON.
         """Return keys as lists show them."""
-        spends, now = await self._spend.of(keys), self._clock.now()
-        return [listed_key(key, spend_nano_usd=spend, now=now) for key, spend in zip(keys, spends, strict=True)]
+        present = self._present()
+        spends = await self._spend.of(keys, present=present)
+        return [listed_key(key, spent=spend, present=present) for key, spend in zip(keys, spends, strict=True)]
 
     async def teams(self, team_ids: Sequence[str]) -> list[dict[str, Any]]:  # Any: JSON.
         """Return those of the teams that exist, in the same order."""
         found = await self._control.find_many([ObjectRef(Kind.TEAM, team_id) for team_id in team_ids])
         by_id = {team.object_id: team for team in found}
         teams = [by_id[team_id] for team_id in team_ids if team_id in by_id]
-        spends, now = await self._spend.of(teams), self._clock.now()
-        return [team_fields(team, spend_nano_usd=spend, now=now) for team, spend in zip(teams, spends, strict=True)]
+        present = self._present()
+        spends = await self._spend.of(teams, present=present)
+        return [team_fields(team, spent=spend, present=present) for team, spend in zip(teams, spends, strict=True)]
 
     async def key_count(self, user_id: str) -> int:
         """Return how many keys a user has."""
         return (await self._control.list_objects(ObjectFilter(kind=Kind.KEY, user_ids=(user_id,)), limit=1)).total_count
-
-    def adjustment_of(self, user: ControlObject) -> int:
-        """Return what a user without any call has spent in nano-USD: what an admin has set."""
-        return spec_as(UserSpec, user.spec).spend_adjustment_nano_usd

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from tallystick.access.teams import TeamSpec
 from tallystick.access.users import UserSpec
-from tallystick.admin.limits import shown_limits, text_of, usd
+from tallystick.admin.limits import shown_limits, usd
+from tallystick.admin.object_spend import ObjectSpend
+from tallystick.admin.present import Present, text_of
 from tallystick.admin.users.requests import KEPT
 from tallystick.control.objects import ControlObject, spec_as
 from tallystick.control.secret_fields import masked
 
 
 def user_fields(
-    user: ControlObject, *, spend_nano_usd: int, team_ids: Sequence[str], now: datetime
+    user: ControlObject, *, spent: ObjectSpend, team_ids: Sequence[str], present: Present
 ) -> dict[str, Any]:  # Any: JSON.
     """Return what may be shown of a user."""
     spec = spec_as(UserSpec, masked(user.kind, user.object_id, user.spec))
@@ -24,8 +25,8 @@ def user_fields(
         "user_email": user.name or None,
         "user_alias": spec.alias or None,
         "user_role": spec.role,
-        "spend": usd(spend_nano_usd),
-        **shown_limits(spec.limits, now=now),
+        "spend": usd(spent.nano_usd),
+        **shown_limits(spec.limits, present=present, spent=spent),
         "models": spec.models,
         "teams": team_ids,
         "metadata": spec.metadata,
@@ -38,7 +39,7 @@ def user_fields(
     }
 
 
-def team_fields(team: ControlObject, *, spend_nano_usd: int, now: datetime) -> dict[str, Any]:  # Any: JSON.
+def team_fields(team: ControlObject, *, spent: ObjectSpend, present: Present) -> dict[str, Any]:  # Any: JSON.
     """Return a team as it is shown to its members beside themselves."""
     spec = spec_as(TeamSpec, masked(team.kind, team.object_id, team.spec))
     return {
@@ -49,8 +50,8 @@ def team_fields(team: ControlObject, *, spend_nano_usd: int, now: datetime) -> d
         "model_aliases": spec.model_aliases,
         "metadata": spec.metadata,
         "blocked": team.blocked,
-        "spend": usd(spend_nano_usd),
-        **shown_limits(spec.limits, now=now),
+        "spend": usd(spent.nano_usd),
+        **shown_limits(spec.limits, present=present, spent=spent),
         "created_at": text_of(team.created_at),
         "updated_at": text_of(team.updated_at),
     }

@@ -26,7 +26,7 @@ def at(held: Any, path: str) -> Any:  # Any: JSON.
 def print_things(noun: Noun, things: Sequence[Any]) -> None:  # Any: JSON.
     """Print a table with the noun's columns."""
     columns = [
-        _money([at(each, column.path) for each in things])
+        money_column([at(each, column.path) for each in things])
         if column.is_money
         else [_text(at(each, column.path)) for each in things]
         for column in noun.columns
@@ -44,7 +44,7 @@ def print_thing(thing: Any) -> None:  # Any: JSON.
     print_table([("field", "left"), ("value", "left")], [row for row in rows if row[1]])
 
 
-def _money(amounts: Sequence[Any]) -> list[str]:  # Any: JSON.
+def money_column(amounts: Sequence[Any]) -> list[str]:  # Any: JSON.
     """Return amounts with equally many decimals; '' where there is none."""
     numbers = [float(each) for each in amounts if _is_number(each)]
     texts = iter(usd_column([round_usd_to_nano(each) for each in numbers]))

@@ -34,6 +34,9 @@ CREATE TABLE budget_leases (
     starts_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
+    -- Whether it was found past its time once, and has got some more: so that after an outage of the database whoever
+    -- comes first does not take what all others are about to renew.
+    is_noticed boolean NOT NULL DEFAULT false,
     scope_type text COLLATE "C" NOT NULL,
     scope_id text COLLATE "C" NOT NULL,
     member_id text COLLATE "C" NOT NULL,

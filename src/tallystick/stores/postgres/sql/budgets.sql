@@ -21,12 +21,21 @@ WHERE NOT EXISTS (
 ORDER BY asked.place
 
 -- name: free_and_read_budget_leases
--- Of windows that are locked, delete the leases that have lapsed; return how much that freed, and what $7 has leased and
--- committed.
+-- Of windows that are locked, delete the leases of others that have lapsed, and give those $8 seconds more that are past
+-- their time for the first time; return how much that freed, and what $7 has leased and committed.
 WITH asked AS MATERIALIZED (
     SELECT place, scope_type, scope_id, member_id, model, starts_at, ends_at
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
         WITH ORDINALITY AS asked (scope_type, scope_id, member_id, model, starts_at, ends_at, place)
+),
+noticed AS (
+    UPDATE budget_leases AS lease
+    SET is_noticed = TRUE, expires_at = clock_timestamp() + make_interval(secs => $8)
+    FROM asked
+    WHERE lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
+        AND lease.member_id = asked.member_id AND lease.model = asked.model
+        AND lease.starts_at = asked.starts_at AND lease.ends_at = asked.ends_at
+        AND lease.expires_at <= clock_timestamp() AND NOT lease.is_noticed AND lease.holder <> $7
 ),
 deleted AS (
     DELETE FROM budget_leases AS lease
@@ -34,8 +43,8 @@ deleted AS (
     WHERE lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
         AND lease.member_id = asked.member_id AND lease.model = asked.model
         AND lease.starts_at = asked.starts_at AND lease.ends_at = asked.ends_at
-        AND lease.expires_at <= clock_timestamp()
-    RETURNING asked.place, lease.holder, lease.amount_nano_usd
+        AND lease.expires_at <= clock_timestamp() AND lease.is_noticed AND lease.holder <> $7
+    RETURNING asked.place, lease.amount_nano_usd
 )
 SELECT
     asked.place,
@@ -48,7 +57,6 @@ LEFT JOIN budget_leases AS own
         AND own.member_id = asked.member_id AND own.model = asked.model
         AND own.starts_at = asked.starts_at AND own.ends_at = asked.ends_at
         AND own.holder = $7
-        AND NOT EXISTS (SELECT FROM deleted WHERE deleted.place = asked.place AND deleted.holder = $7)
 ORDER BY asked.place
 
 -- name: write_budget_leases
@@ -79,7 +87,8 @@ leases AS (
     WHERE has_lease
     ON CONFLICT (scope_type, scope_id, member_id, model, starts_at, ends_at, holder) DO UPDATE SET
         amount_nano_usd = lease.amount_nano_usd + excluded.amount_nano_usd,
-        expires_at = excluded.expires_at
+        expires_at = excluded.expires_at,
+        is_noticed = FALSE
 )
 UPDATE budget_windows AS held
 SET
@@ -95,8 +104,8 @@ SET
     END
 FROM asked
 WHERE held.scope_type = asked.scope_type AND held.scope_id = asked.scope_id
-        AND held.member_id = asked.member_id AND held.model = asked.model
-        AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
+    AND held.member_id = asked.member_id AND held.model = asked.model
+    AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
     AND (asked.leased_change <> 0 OR asked.becomes_wanted OR asked.limit_nano_usd IS DISTINCT FROM held.limit_nano_usd)
 
 -- name: own_budget_leases
@@ -144,8 +153,8 @@ UPDATE budget_windows AS held
 SET leased_nano_usd = held.leased_nano_usd - asked.taken
 FROM asked
 WHERE held.scope_type = asked.scope_type AND held.scope_id = asked.scope_id
-        AND held.member_id = asked.member_id AND held.model = asked.model
-        AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
+    AND held.member_id = asked.member_id AND held.model = asked.model
+    AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
 
 -- name: lock_leased_budget_windows
 -- Return the windows of which $1 has leases, locked in key order.
@@ -158,7 +167,9 @@ FOR NO KEY UPDATE OF held
 
 -- name: renew_budget_leases
 -- Let all leases of $1, on windows that are locked, last $2 seconds from now.
-UPDATE budget_leases SET expires_at = clock_timestamp() + make_interval(secs => $2) WHERE holder = $1
+UPDATE budget_leases
+SET expires_at = clock_timestamp() + make_interval(secs => $2), is_noticed = FALSE
+WHERE holder = $1
 
 -- name: budget_leases_of_holder
 -- Return all leases of $1 with their windows, in key order.

@@ -38,6 +38,9 @@ CREATE TABLE budget_leases (
   since_seq INTEGER NOT NULL,
   settled_seq INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
+  -- Whether it was found past its time once, and has got some more: so that after an outage whoever comes first does not
+  -- take what all others are about to renew.
+  is_noticed INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (scope_type, scope_id, member_id, model, starts_at, ends_at, holder)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX budget_leases_by_holder ON budget_leases (holder);

@@ -39,10 +39,18 @@ SET spent_nano_usd = ?
 WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?, ?, ?, ?, ?, ?);
 
 -- name: free_lapsed_leases
--- Delete the leases on a window that have lapsed; return their amounts.
+-- Delete the leases of others on a window that have lapsed; return their amounts.
 DELETE FROM budget_leases
-WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?, ?, ?, ?, ?, ?) AND expires_at <= ?
+WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?1, ?2, ?3, ?4, ?5, ?6)
+  AND holder <> ?7 AND expires_at <= ?8 AND is_noticed
 RETURNING amount_nano_usd;
+
+-- name: notice_late_leases
+-- Let the leases of others last until then that are past their time for the first time.
+UPDATE budget_leases
+SET is_noticed = 1, expires_at = ?9
+WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?1, ?2, ?3, ?4, ?5, ?6)
+  AND holder <> ?7 AND expires_at <= ?8 AND NOT is_noticed;
 
 -- name: budget_lease
 -- Return the lease of a holder on a window.
@@ -59,12 +67,13 @@ INSERT INTO budget_leases (
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)
 ON CONFLICT (scope_type, scope_id, member_id, model, starts_at, ends_at, holder) DO UPDATE SET
   amount_nano_usd = amount_nano_usd + excluded.amount_nano_usd,
-  expires_at = excluded.expires_at;
+  expires_at = excluded.expires_at,
+  is_noticed = 0;
 
 -- name: extend_budget_lease
 -- Let the lease of a holder on a window, if there is one, last until then.
 UPDATE budget_leases
-SET expires_at = ?8
+SET expires_at = ?8, is_noticed = 0
 WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?1, ?2, ?3, ?4, ?5, ?6) AND holder = ?7;
 
 -- name: change_budget_leased
@@ -95,7 +104,7 @@ WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at)
 
 -- name: renew_budget_leases
 -- Let all leases of a holder last until then.
-UPDATE budget_leases SET expires_at = ?2 WHERE holder = ?1;
+UPDATE budget_leases SET expires_at = ?2, is_noticed = 0 WHERE holder = ?1;
 
 -- name: budget_windows_of_holder
 -- Return the windows of which a holder has leases, in key order.

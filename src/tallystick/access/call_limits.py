@@ -1,0 +1,283 @@
+"""From a call to the limits that hold for it: its key's, and those of all that the call itself names.
+
+To the principal's come, in this order: a user whom a header names, the end user, the tags, the session, and the global
+budget. Most calls add nothing, and get the principal's own tuple.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+import structlog
+
+from tallystick.access.budgets import budget_limits
+from tallystick.access.customers import CustomerSpec
+from tallystick.access.limit_lookups import LimitLookups
+from tallystick.access.limit_lookups import Limits as Found
+from tallystick.access.limits import Limits
+from tallystick.access.principal import Principal
+from tallystick.access.principal_limits import user_limits
+from tallystick.access.scoped_limits import ScopedLimits, corrections_of, limits_of, log_unreadable
+from tallystick.access.scopes import Budget, Scope
+from tallystick.access.tags import TagSpec
+from tallystick.access.users import UserSpec
+from tallystick.config.settings import BudgetSettings
+from tallystick.control.live_settings import LiveSettings
+from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
+from tallystick.control.store import ControlStore
+from tallystick.errors import BudgetUnknown, StoreUnavailable
+from tallystick.pricing.money import nano_usd_from_usd
+from tallystick.runtime.clock import Clock
+from tallystick.runtime.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+_NOTHING: Final[Found] = ()
+
+
+class CallLimits:
+    """Gives the limits of calls. A `Follower` of the change feed, which goes before those who read what it changes."""
+
+    def __init__(
+        self,
+        store: ControlStore,
+        *,
+        settings: BudgetSettings,
+        live: Callable[[], LiveSettings],
+        clock: Clock,
+        metrics: Metrics,
+        cache_max: int = 100_000,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._live = live
+        self._global = _global_limits(settings)
+        self._session_budget_nano_usd = _nano_usd(settings.max_budget_per_session)
+        self._end_user_default = Limits(max_budget_nano_usd=_nano_usd(settings.max_end_user_budget))
+        self._is_default_known = settings.max_end_user_budget_id is None
+        self._providers = _provider_budgets(settings)
+        self._rollover = _Rollover(kept_max=cache_max)
+        of_kind = {
+            kind: LimitLookups(kind, store, limits_of=read, clock=clock, metrics=metrics, cache_max=cache_max)
+            for kind, read in (
+                (Kind.USER, self._of_user),
+                (Kind.CUSTOMER, self._of_customer),
+                (Kind.TAG, self._of_tag),
+            )
+        }
+        self._lookups = tuple(of_kind.values())
+        self._users, self._customers, self._tags = self._lookups
+
+    def known(
+        self,
+        principal: Principal,
+        *,
+        user_id: str = "",
+        end_user_id: str = "",
+        tags: tuple[str, ...] = (),
+        session_id: str = "",
+    ) -> tuple[ScopedLimits, ...] | None:
+        """Return the limits of a call with this attribution when that needs no wait. None: `find` them."""
+        added = _NOTHING
+        if user_id and not principal.user_id:
+            of_user = self._users.known(user_id)
+            if of_user is None:
+                return None
+            added = _for(principal, of_user)
+        if end_user_id and not self._customers.is_void:
+            of_end_user = self._customers.known(end_user_id) if self._is_default_known else None
+            if of_end_user is None:
+                return None
+            added += of_end_user
+        if tags and not self._tags.is_void:
+            for tag in tags:
+                of_tag = self._tags.known(tag)
+                if of_tag is None:
+                    return None
+                added += of_tag
+        if session_id:
+            added += self._of_session(principal, session_id)
+        added += self._global
+        limits = (*principal.limits, *added) if added else principal.limits
+        return self._rollover.applied(limits) if self._live().budget_rollover else limits
+
+    async def find(
+        self,
+        principal: Principal,
+        *,
+        user_id: str = "",
+        end_user_id: str = "",
+        tags: tuple[str, ...] = (),
+        session_id: str = "",
+    ) -> tuple[ScopedLimits, ...]:
+        """Return the limits of a call, and look up what is not known.
+
+        When the database is away, what is not known is taken to have no limits of its own: the default of end users
+        holds. Raises BudgetUnknown instead where `fail_closed_budget_enforcement` says so.
+        """
+        of_users = await self._found(self._users, {user_id} if user_id and not principal.user_id else ())
+        of_customers = await self._found(self._customers, {end_user_id} if end_user_id else ())
+        of_tags = await self._found(self._tags, tags)
+        limits = (
+            *principal.limits,
+            *_for(principal, of_users.get(user_id, _NOTHING)),
+            *of_customers.get(end_user_id, _NOTHING),
+            *(each for tag in tags for each in of_tags[tag]),
+            *(self._of_session(principal, session_id) if session_id else ()),
+            *self._global,
+        )
+        return self._rollover.applied(limits) if self._live().budget_rollover else limits
+
+    def of_provider(self, provider: str) -> tuple[Budget, ...]:
+        """Return the budgets of a provider, which hold for a call that is sent to one of its deployments."""
+        of_provider = self._providers.get(provider)
+        if of_provider is None:
+            return ()
+        (limits,) = self._rollover.applied((of_provider,)) if self._live().budget_rollover else (of_provider,)
+        return limits.budgets
+
+    async def follow(self, changed: Sequence[ObjectRef]) -> None:
+        """`Follower`."""
+        for lookups in self._lookups:
+            await lookups.follow(changed)
+        if any(ref.kind == Kind.BUDGET and ref.object_id == self._settings.max_end_user_budget_id for ref in changed):
+            await self._read_default()
+
+    async def start_over(self) -> None:
+        """`Follower`."""
+        await self._read_default()
+        for lookups in self._lookups:
+            await lookups.start_over()
+
+    async def _read_default(self) -> None:
+        """Read the budget that end users have who have none, and forget whom the one before was given."""
+        budget_id = self._settings.max_end_user_budget_id
+        if budget_id is None:
+            return
+        budget = await self._store.find(ObjectRef(Kind.BUDGET, budget_id))
+        if budget is None:
+            log.warning("end_user_budget_missing", budget_id=budget_id)
+        amount = Limits(max_budget_nano_usd=_nano_usd(self._settings.max_end_user_budget))
+        self._end_user_default = amount if budget is None else budget_limits(budget)
+        self._is_default_known = True
+        self._customers.forget_all()
+
+    async def _found(self, lookups: LimitLookups, object_ids: Collection[str]) -> dict[str, Found]:
+        if not object_ids:
+            return {}
+        try:
+            return await self._look_up(lookups, object_ids)
+        except StoreUnavailable as error:
+            if self._settings.is_fail_closed:
+                raise BudgetUnknown(
+                    "The database is away, and whether this call's end user, tags or user have budgets of their own "
+                    "can't be told. Try again in a second."
+                ) from error
+        return {object_id: lookups.without_row(object_id) for object_id in object_ids}
+
+    async def _look_up(self, lookups: LimitLookups, object_ids: Collection[str]) -> dict[str, Found]:
+        if lookups is self._customers and not self._is_default_known:
+            raise StoreUnavailable("The budget of end users who have none was not read yet.")
+        return await lookups.find(object_ids)
+
+    def _of_user(self, user_id: str, row: ControlObject | None, _budget: ControlObject | None) -> Found:
+        spec = UserSpec() if row is None else spec_as(UserSpec, row.spec)
+        holds_in_teams = self._settings.applies_user_budget_to_team_keys
+        return _in_force(*user_limits(user_id, spec, user_budget_holds_in_teams=holds_in_teams))
+
+    def _of_customer(self, end_user_id: str, row: ControlObject | None, budget: ControlObject | None) -> Found:
+        """An end user's own budget, else the default one; each spends it for itself, also who was never seen."""
+        limits = self._end_user_default if budget is None else budget_limits(budget)
+        if limits == _NO_LIMITS:
+            return _NOTHING
+        spec = CustomerSpec() if row is None else spec_as(CustomerSpec, row.spec)
+        corrections = corrections_of(spec.spend_adjustment_nano_usd, spec.spend_corrections)
+        return _in_force(limits_of(Scope("end_user", end_user_id), limits, corrections=corrections))
+
+    def _of_tag(self, tag: str, row: ControlObject | None, budget: ControlObject | None) -> Found:
+        if row is None or budget is None:
+            return _NOTHING
+        spec = spec_as(TagSpec, row.spec)
+        corrections = corrections_of(spec.spend_adjustment_nano_usd, spec.spend_corrections)
+        return _in_force(limits_of(Scope("tag", tag), budget_limits(budget), corrections=corrections))
+
+    def _of_session(self, principal: Principal, session_id: str) -> Found:
+        amount = principal.session_budget_nano_usd
+        if amount is None:
+            amount = self._session_budget_nano_usd
+        if amount is None:
+            return _NOTHING
+        scope = Scope("session", session_id, principal.key_hash)
+        return (ScopedLimits(scope=scope, budgets=(Budget(scope=scope, limit_nano_usd=amount, alerts=False),)),)
+
+
+class _Rollover:
+    """Gives budgets that reset the mark that they roll over. What was marked is kept: it is the same for every call."""
+
+    def __init__(self, *, kept_max: int) -> None:
+        self._kept_max = kept_max
+        # By identity, with what it is the identity of: as long as that is held, no other object has it.
+        self._kept: OrderedDict[int, tuple[ScopedLimits, ScopedLimits]] = OrderedDict()
+
+    def applied(self, limits: tuple[ScopedLimits, ...]) -> tuple[ScopedLimits, ...]:
+        return tuple(self._of(each) for each in limits)
+
+    def _of(self, limits: ScopedLimits) -> ScopedLimits:
+        if not limits.model_budgets and not any(each.duration for each in limits.budgets):
+            return limits
+        kept = self._kept.get(id(limits))
+        if kept is not None:
+            return kept[1]
+        marked = msgspec.structs.replace(
+            limits,
+            budgets=_rolling(limits.budgets),
+            model_budgets={model: _rolling(budgets) for model, budgets in limits.model_budgets.items()},
+        )
+        self._kept[id(limits)] = (limits, marked)
+        if len(self._kept) > self._kept_max:
+            self._kept.popitem(last=False)
+        return marked
+
+
+_NO_LIMITS: Final = Limits()
+
+
+def _rolling(budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
+    return tuple(msgspec.structs.replace(each, rolls_over=True) if each.duration else each for each in budgets)
+
+
+def _in_force(*limits: ScopedLimits) -> Found:
+    log_unreadable(limits)
+    return tuple(each for each in limits if not each.is_empty)
+
+
+def _for(principal: Principal, of_user: Found) -> Found:
+    """A user's personal limits hold for calls without a team."""
+    return tuple(each for each in of_user if each.scope.type != "personal") if principal.team_id else of_user
+
+
+def _global_limits(settings: BudgetSettings) -> Found:
+    amount = _nano_usd(settings.max_budget)
+    if not amount:
+        return _NOTHING
+    scope = Scope("global")
+    budget = Budget(scope=scope, limit_nano_usd=amount, duration=settings.duration)
+    return (ScopedLimits(scope=scope, budgets=(budget,)),)
+
+
+def _provider_budgets(settings: BudgetSettings) -> dict[str, ScopedLimits]:
+    found = {}
+    for provider, each in settings.provider_budgets.items():
+        scope = Scope("provider", provider)
+        amount = nano_usd_from_usd(each.budget_limit)
+        budget = Budget(scope=scope, limit_nano_usd=amount, duration=each.time_period)
+        found[provider] = ScopedLimits(scope=scope, budgets=(budget,))
+    return found
+
+
+def _nano_usd(usd: Decimal | None) -> int | None:
+    return None if usd is None else nano_usd_from_usd(usd)

@@ -1,0 +1,1 @@
+"""Rate limits: requests, tokens and parallel calls, in sliding windows, in memory or shared by all instances."""

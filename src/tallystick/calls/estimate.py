@@ -1,0 +1,125 @@
+"""What a call may cost, before it is made: bounds on its tokens times the dearest of its candidate deployments."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from tallystick.access.leasing.admission import Estimate
+from tallystick.control.deployment import Deployment
+from tallystick.ledger.event import SpendEvent
+from tallystick.pricing.ceiling import cost_ceiling
+from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.wire.token_estimate import InputTokens
+
+_HABITS_MAX: Final = 10_000
+_REMEMBERED_CALLS: Final = 200
+_OUTPUT_LIMIT_KEYS: Final = ("max_output_tokens", "max_tokens")
+_FREE: Final = Estimate(need_nano_usd=0, full_nano_usd=0)
+
+
+class OutputHabits:
+    """How many tokens calls without a limit of their own have generated of late, by model group.
+
+    The largest of the last 200 to 400 calls, so that one long answer is not remembered for ever.
+    """
+
+    def __init__(self) -> None:
+        # The largest of the calls before, the largest of the current run of calls, and how long that run is.
+        self._seen: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+
+    def largest(self, model_group: str) -> int | None:
+        """Return the most output tokens of one choice, None before the first call."""
+        seen = self._seen.get(model_group)
+        return None if seen is None else max(seen[0], seen[1])
+
+    def note(self, model_group: str, output_tokens: int) -> None:
+        before, current, calls = self._seen.pop(model_group, (0, 0, 0))
+        if calls >= _REMEMBERED_CALLS:
+            before, current, calls = current, 0, 0
+        self._seen[model_group] = (before, max(current, output_tokens), calls + 1)
+        if len(self._seen) > _HABITS_MAX:
+            self._seen.popitem(last=False)
+
+
+class CallEstimator:
+    """Estimates calls. One per process."""
+
+    def __init__(self, *, output_tokens_default: int) -> None:
+        self._output_tokens_default = output_tokens_default
+        self._habits = OutputHabits()
+
+    def estimate(
+        self, request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: InputTokens
+    ) -> Estimate | None:
+        """Return what the call may cost at the dearest deployment; None when none of their prices is known."""
+        output_full = self._output_limit(request, deployments)
+        full = _ceiling(request, deployments, input_tokens.bound, output_full * request.choices)
+        if full is None:
+            return None
+        if not full:
+            return _FREE
+        if request.max_output_tokens is not None or request.endpoint == "embeddings":
+            return Estimate(need_nano_usd=full, full_nano_usd=full)
+        usual = self._habits.largest(deployments[0].model_group)
+        if usual is None:
+            return Estimate(need_nano_usd=full, full_nano_usd=full, takes_the_rest=True)
+        need = _ceiling(request, deployments, input_tokens.bound, min(usual, output_full) * request.choices)
+        assert need is not None
+        return Estimate(need_nano_usd=max(need, 1), full_nano_usd=max(full, need, 1))
+
+    def tokens(self, request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: InputTokens) -> int:
+        """Return how many tokens the call may use, for limits on their rate."""
+        if request.endpoint == "embeddings":
+            return input_tokens.estimate
+        output = request.max_output_tokens
+        if output is None:
+            output = self._habits.largest(deployments[0].model_group) or 0
+        return input_tokens.estimate + output * request.choices
+
+    def note(self, request: OpenAIRequest, event: SpendEvent) -> None:
+        """Learn from a call that set no limit and whose provider counted what it generated."""
+        output_tokens = event.usage.output_tokens
+        if request.max_output_tokens is None and event.usage_source == "provider" and output_tokens:
+            self._habits.note(event.model_group, -(-output_tokens // request.choices))
+
+    def _output_limit(self, request: OpenAIRequest, deployments: Sequence[Deployment]) -> int:
+        """Return the most output tokens of one choice: the caller's limit, else the model's, else the setting."""
+        if request.endpoint == "embeddings":
+            return 0
+        limits = [_output_limit_of(each) for each in deployments]
+        asked = request.max_output_tokens
+        if None in limits:
+            if asked is not None:
+                return asked
+            return max((*(limit for limit in limits if limit is not None), self._output_tokens_default))
+        largest = max(limit for limit in limits if limit is not None)
+        return largest if asked is None else min(asked, largest)
+
+
+def _output_limit_of(deployment: Deployment) -> int | None:
+    for key in _OUTPUT_LIMIT_KEYS:
+        limit = deployment.model_info.get(key)
+        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+            return limit
+    return None
+
+
+def _ceiling(
+    request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: int, output_tokens: int
+) -> int | None:
+    writes_cache = b'"cache_control"' in request.raw
+    has_audio = b'"input_audio"' in request.raw or b'"audio"' in request.raw
+    ceilings = [
+        cost_ceiling(
+            each.price,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            writes_cache=writes_cache,
+            has_audio=has_audio,
+        )
+        for each in deployments
+        if each.price is not None
+    ]
+    return max(ceilings, default=None)

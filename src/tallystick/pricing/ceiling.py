@@ -1,0 +1,42 @@
+"""The most that a call may cost, before it is made: its bounds on tokens times the dearest rate that may apply."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tallystick.pricing.cost import rate_in_force
+from tallystick.pricing.price import UNITS_PER_PRICE, PriceSheet
+
+_PPM: Final = 1_000_000
+_INPUT: Final[tuple[str, ...]] = ("input", "image_input")
+_CACHED_INPUT: Final[tuple[str, ...]] = ("cache_write", "cache_write_1h")
+_OUTPUT: Final[tuple[str, ...]] = ("output", "reasoning", "image_output")
+
+
+def cost_ceiling(
+    sheet: PriceSheet, *, input_tokens: int, output_tokens: int, writes_cache: bool = False, has_audio: bool = False
+) -> int:
+    """Return the most, in nano-USD, that a call with so many tokens costs, rounded up.
+
+    Parts of the input or the output may have rates of their own: the dearest counts for all. What is charged by time,
+    by search or by image can't be known before the call, and is not in it.
+    """
+    inputs, outputs = _INPUT, _OUTPUT
+    if writes_cache:
+        inputs += _CACHED_INPUT
+    if has_audio:
+        inputs += ("audio_input",)
+        outputs += ("audio_output",)
+    exact = (
+        input_tokens * _dearest(sheet, inputs, input_tokens)
+        + output_tokens * _dearest(sheet, outputs, input_tokens)
+        + _dearest(sheet, ("requests",), input_tokens)
+    )
+    if sheet.discount_ppm or sheet.margin_ppm:
+        exact = -(-exact * (_PPM - sheet.discount_ppm) * (_PPM + sheet.margin_ppm) // _PPM**2)
+    return -(-exact // UNITS_PER_PRICE) + sheet.margin_fixed_nano_usd
+
+
+def _dearest(sheet: PriceSheet, units: tuple[str, ...], input_tokens: int) -> int:
+    rates = sheet.rates
+    return max((rate_in_force(rates[unit], input_tokens) for unit in units if unit in rates), default=0)

@@ -1,0 +1,1 @@
+"""Redis: counters of rate limits that instances share."""

@@ -1,0 +1,243 @@
+"""Which limits hold for one call: its key's, and those of all that it names."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+from structlog.testing import capture_logs
+
+from gated_store import NOW, GatedControlStore, held
+from tallystick.access.call_limits import CallLimits
+from tallystick.access.principal import Principal, master_principal
+from tallystick.access.scoped_limits import ScopedLimits
+from tallystick.access.scopes import Budget, Scope
+from tallystick.config.settings import BudgetSettings, ProviderBudget
+from tallystick.control.feed import ChangeFeed
+from tallystick.control.live_settings import LiveSettings
+from tallystick.control.objects import Kind, ObjectRef
+from tallystick.errors import BudgetUnknown
+from tallystick.runtime.telemetry import Metrics
+from tallystick.testing import FakeClock
+
+USD = 10**9
+OWN = ScopedLimits(scope=Scope("key", "h"), budgets=(Budget(scope=Scope("key", "h"), limit_nano_usd=1, duration="1d"),))
+KEY = Principal(key_hash="h", limits=(OWN,))
+TEAM_KEY = Principal(key_hash="h", team_id="t", limits=(OWN,))
+
+
+class Bench:
+    def __init__(self, **settings):
+        self.clock = FakeClock(NOW)
+        self.store = GatedControlStore(clock=self.clock)
+        self.metrics = Metrics()
+        self.live = LiveSettings()
+        self.limits = CallLimits(
+            self.store,
+            settings=BudgetSettings(**settings),
+            live=lambda: self.live,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.feed = ChangeFeed(self.store, (self.limits,), clock=self.clock, metrics=self.metrics)
+
+    async def put(self, *objects):
+        await self.feed.catch_up(await self.store.put(*objects))
+
+    async def amounts(self, principal=KEY, **named):
+        """Look up, and see that what is known afterwards is the same."""
+        found = await self.limits.find(principal, **named)
+        assert self.limits.known(principal, **named) == found
+        return amounts_of(found[len(principal.limits) :])
+
+
+def amounts_of(limits):
+    return {each.scope: [(of.limit_nano_usd, of.duration) for of in each.budgets] for each in limits}
+
+
+def customer(object_id, budget_id="", **fields):
+    return held(Kind.CUSTOMER, object_id, budget_id=budget_id, **fields)
+
+
+def budget(object_id, amount, duration=""):
+    spec = {"limits": {"max_budget_nano_usd": amount, "budget_duration": duration}}
+    return held(Kind.BUDGET, object_id, spec=spec)
+
+
+def user(object_id, **limits):
+    return held(Kind.USER, object_id, spec={"limits": limits})
+
+
+@pytest.fixture
+def bench():
+    with capture_logs():
+        yield Bench()
+
+
+async def test_a_call_that_adds_nothing_gets_the_principal_s_own_tuple(bench):
+    await bench.feed.poll()
+    assert bench.limits.known(KEY) is KEY.limits
+    named = {"end_user_id": "e", "tags": ("a", "b"), "session_id": "s"}
+    assert bench.limits.known(KEY, **named) is KEY.limits
+    with_user = Principal(key_hash="h", user_id="u")
+    assert bench.limits.known(with_user, user_id="u", **named) is with_user.limits
+
+
+async def test_what_a_call_names_limits_it():
+    bench = Bench(max_budget=Decimal(100), duration="30d", max_budget_per_session=Decimal("0.5"))
+    await bench.put(
+        customer("e", "b"),
+        budget("b", 5, "1d"),
+        held(Kind.TAG, "a", budget_id="c"),
+        budget("c", 6),
+        held(Kind.TAG, "n"),
+    )
+    await bench.put(user("u", max_budget_nano_usd=7))
+    named = {"end_user_id": "e", "tags": ("a", "n", "unknown"), "session_id": "s", "user_id": "u"}
+    assert bench.limits.known(KEY, **named) is None
+    assert await bench.amounts(**named) == {
+        Scope("personal", "u"): [(7, "")],
+        Scope("end_user", "e"): [(5, "1d")],
+        Scope("tag", "a"): [(6, "")],
+        Scope("session", "s", "h"): [(USD // 2, "")],
+        Scope("global"): [(100 * USD, "30d")],
+    }
+
+
+async def test_the_master_key_is_under_the_global_budget_too():
+    bench = Bench(max_budget=Decimal("0.1"))
+    assert await bench.amounts(master_principal()) == {Scope("global"): [(USD // 10, "")]}
+    assert Bench(max_budget=Decimal(0)).limits.known(KEY) is KEY.limits
+
+
+async def test_a_session_has_the_budget_of_its_key_or_else_of_the_settings():
+    bench = Bench(max_budget_per_session=Decimal(1))
+    own = Principal(key_hash="k", session_budget_nano_usd=0)
+    assert await bench.amounts(own, session_id="s") == {Scope("session", "s", "k"): [(0, "")]}
+    assert await bench.amounts(session_id="s") == {Scope("session", "s", "h"): [(USD, "")]}
+    assert await bench.amounts() == {}
+
+
+async def test_an_end_user_who_has_no_budget_has_the_default_one_also_when_never_seen():
+    bench = Bench(max_end_user_budget_id="free", max_end_user_budget=Decimal(1))
+    await bench.put(budget("free", 3, "1d"), customer("poor"), customer("rich", "b"), budget("b", 9))
+    assert await bench.amounts(end_user_id="never seen") == {Scope("end_user", "never seen"): [(3, "1d")]}
+    assert await bench.amounts(end_user_id="poor") == {Scope("end_user", "poor"): [(3, "1d")]}
+    assert await bench.amounts(end_user_id="rich") == {Scope("end_user", "rich"): [(9, "")]}
+    await bench.put(budget("free", 4))
+    assert await bench.amounts(end_user_id="never seen") == {Scope("end_user", "never seen"): [(4, "")]}
+    await bench.feed.catch_up(await bench.store.remove(ObjectRef(Kind.BUDGET, "free")))
+    assert await bench.amounts(end_user_id="poor") == {Scope("end_user", "poor"): [(USD, "")]}
+
+
+async def test_without_customers_the_default_needs_no_look_up():
+    bench = Bench(max_end_user_budget=Decimal(1))
+    await bench.feed.poll()
+    bench.store.away = True
+    assert amounts_of(bench.limits.known(KEY, end_user_id="e")[1:]) == {Scope("end_user", "e"): [(USD, "")]}
+
+
+async def test_a_default_budget_that_does_not_exist_is_told():
+    with capture_logs() as logs:
+        bench = Bench(max_end_user_budget_id="fre")
+        await bench.feed.poll()
+    assert [each["budget_id"] for each in logs if each["event"] == "end_user_budget_missing"] == ["fre"]
+    assert await bench.amounts(end_user_id="e") == {}
+
+
+async def test_64_parallel_first_calls_of_an_end_user_get_the_same_limits():
+    bench = Bench(max_end_user_budget=Decimal(1))
+    await bench.put(customer("somebody else"))
+    found = await asyncio.gather(*(bench.limits.find(KEY, end_user_id="new") for _ in range(64)))
+    assert {each[-1].scope for each in found} == {Scope("end_user", "new")}
+    assert {id(each[-1]) for each in found} == {id(found[0][-1])}
+    assert 'limit_lookups_total{kind="customer"} 1.0' in bench.metrics.render().decode()
+
+
+async def test_corrections_and_rates_of_what_is_named_hold(bench):
+    rates = held(Kind.BUDGET, "b", spec={"limits": {"max_budget_nano_usd": 5, "rpm_limit": 2}})
+    await bench.put(customer("e", "b", spec={"spend_adjustment_nano_usd": -4}), rates)
+    (limits,) = (await bench.limits.find(Principal(key_hash="h"), end_user_id="e"))[-1:]
+    assert limits.budgets[0].corrections[0].nano_usd == -4
+    assert limits.rates.requests_per_minute == 2
+
+
+async def test_a_user_in_a_header_counts_only_where_the_key_has_none(bench):
+    await bench.put(user("u", max_budget_nano_usd=7, rpm_limit=1))
+    of_another = Principal(key_hash="h", user_id="another")
+    assert await bench.amounts(of_another, user_id="u") == {}
+    assert await bench.amounts(TEAM_KEY, user_id="u") == {Scope("user", "u"): []}
+    assert await bench.amounts(user_id="u") == {Scope("user", "u"): [], Scope("personal", "u"): [(7, "")]}
+    everywhere = Bench(applies_user_budget_to_team_keys=True)
+    await everywhere.put(user("u", max_budget_nano_usd=7))
+    assert await everywhere.amounts(TEAM_KEY, user_id="u") == {Scope("user", "u"): [(7, "")]}
+
+
+async def test_while_the_database_is_away_the_known_holds_and_the_unknown_has_the_default():
+    bench = Bench(max_end_user_budget=Decimal(1))
+    await bench.put(
+        customer("known", "b"), customer("unknown", "b"), budget("b", 5), held(Kind.TAG, "a", budget_id="b")
+    )
+    await bench.amounts(end_user_id="known")
+    bench.store.away = True
+    assert await bench.amounts(end_user_id="known") == {Scope("end_user", "known"): [(5, "")]}
+    found = await bench.limits.find(KEY, end_user_id="unknown", tags=("a",))
+    assert amounts_of(found[1:]) == {Scope("end_user", "unknown"): [(USD, "")]}
+    assert bench.limits.known(KEY, end_user_id="unknown") is None
+    bench.store.away = False
+    bench.clock.advance(1.0)
+    assert await bench.amounts(end_user_id="unknown") == {Scope("end_user", "unknown"): [(5, "")]}
+
+
+@pytest.mark.parametrize("named", [{"end_user_id": "e"}, {"tags": ("a",)}, {"user_id": "u"}], ids=str)
+async def test_enforcement_that_fails_closed_refuses_what_can_t_be_told(named):
+    bench = Bench(is_fail_closed=True)
+    await bench.put(customer("x"), held(Kind.TAG, "x"), user("x"))
+    bench.store.away = True
+    with pytest.raises(BudgetUnknown, match="Try again"):
+        await bench.limits.find(KEY, **named)
+    assert bench.limits.known(KEY) is KEY.limits
+
+
+async def test_before_the_default_budget_was_read_it_can_t_be_told():
+    closed = Bench(is_fail_closed=True, max_end_user_budget_id="free")
+    open_ = Bench(max_end_user_budget_id="free", max_end_user_budget=Decimal(1))
+    for bench in (closed, open_):
+        bench.store.away = True
+        await bench.feed.poll()
+        assert bench.limits.known(KEY, end_user_id="e") is None
+    with pytest.raises(BudgetUnknown):
+        await closed.limits.find(KEY, end_user_id="e")
+    found = await open_.limits.find(KEY, end_user_id="e")
+    assert amounts_of(found[1:]) == {Scope("end_user", "e"): [(USD, "")]}
+    for bench in (closed, open_):
+        bench.store.away = False
+        await bench.put(budget("free", 3))
+        assert await bench.amounts(end_user_id="e") == {Scope("end_user", "e"): [(3, "")]}
+
+
+async def test_budgets_of_providers():
+    day = ProviderBudget(budget_limit=Decimal("0.3"), time_period="1d")
+    bench = Bench(provider_budgets={"openai": day, "azure": ProviderBudget(budget_limit=Decimal(7))})
+    (of_openai,) = bench.limits.of_provider("openai")
+    assert of_openai == Budget(scope=Scope("provider", "openai"), limit_nano_usd=3 * USD // 10, duration="1d")
+    assert bench.limits.of_provider("demo") == ()
+    bench.live = LiveSettings(budget_rollover=True)
+    assert bench.limits.of_provider("openai")[0].rolls_over
+    assert not bench.limits.of_provider("azure")[0].rolls_over
+
+
+async def test_with_rollover_budgets_that_reset_carry_what_was_too_much():
+    bench = Bench(max_budget=Decimal(1), duration="30d", max_budget_per_session=Decimal(1))
+    await bench.feed.poll()
+    assert not any(each.budgets[0].rolls_over for each in bench.limits.known(KEY, session_id="s"))
+    bench.live = LiveSettings(budget_rollover=True)
+    found = bench.limits.known(KEY, session_id="s")
+    assert [(each.scope.type, each.budgets[0].rolls_over) for each in found] == [
+        ("key", True),
+        ("session", False),
+        ("global", True),
+    ]
+    again = bench.limits.known(KEY, session_id="s")
+    assert (again[0] is found[0], again[2] is found[2]) == (True, True)
