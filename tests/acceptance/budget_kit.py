@@ -9,8 +9,10 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from server_kit import (
     eventually,
     serving,
 )
+from services import PostgresServer, RedisServer
 from tallystick.ledger.event import SpendEvent
 
 Headers = Mapping[str, str]
@@ -35,7 +38,7 @@ CALL_NANO_USD = FIXED_TOKENS[0] * INPUT_NANO_USD + FIXED_TOKENS[1] * OUTPUT_NANO
 MAX_TOKENS = FIXED_TOKENS[1]
 ESTIMATE_NANO_USD_MAX = 70 * INPUT_NANO_USD + MAX_TOKENS * OUTPUT_NANO_USD
 """What a call with MAX_TOKENS is taken to cost at most: its body is shorter than 210 bytes."""
-MODELS = ("fixed", "fixed:5", "fixed:30")
+MODELS = ("fixed", "fixed:5", "fixed:30", "held")
 _SETTLED_SECONDS = 20.0
 _MONEY = re.compile(
     r"(Current cost: |Spend=)(?P<spend>\d+\.\d+), (Max budget: |Budget=)(?P<limit>\d+\.\d+)\..*\b(resets at|not reset)"
@@ -61,9 +64,13 @@ def started(
     instances: int = 1,
     models: tuple[str, ...] = MODELS,
     sections: dict[str, Any] | None = None,
+    of_instance: Mapping[int, dict[str, Any]] | None = None,
     **general: Any,
 ) -> Iterator[list[ServerProcess]]:
-    """Start instances, each with its own home. What is observed by calls is not to wait for the disk."""
+    """Start instances, each with its own home; `of_instance` are settings of single ones.
+
+    What is observed by calls is not to wait for the disk.
+    """
     quick = {
         "database_connect_timeout_seconds": 1,
         "database_statement_timeout_seconds": 3,
@@ -77,12 +84,28 @@ def started(
                 upstream_url=upstream.url,
                 models=models,
                 database_url=database_url,
-                general={**quick, **general},
+                general={**quick, **general, **(of_instance or {}).get(number, {})},
                 sections=sections,
             )
             for number in range(instances)
         ]
         yield [stack.enter_context(serving(server)) for server in servers]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Instances that several tests share, with all that they need."""
+
+    servers: list[ServerProcess]
+    upstream: UpstreamProcess
+    postgres: PostgresServer
+    redis: RedisServer
+    thread: ThreadPoolExecutor
+    """What is started by a thread ends with it, so the services are started by one that lives as long as they do."""
+
+    async def do(self, act: Callable[[], object]) -> None:
+        """Stop or start a service, and wait until that is done."""
+        await asyncio.get_running_loop().run_in_executor(self.thread, act)
 
 
 class Instances:
@@ -137,6 +160,10 @@ class Instances:
         load = self._loads[instance % len(self._loads)]
         return await load.call(self.session, model, leaves_after=leaves_after, headers=headers, **fields)
 
+    def instance_of(self, call_id: str) -> int:
+        """Return which instance a call was made of."""
+        return next(number for number, load in enumerate(self._loads) if call_id.startswith(f"{load.seed}-"))
+
     async def calls(
         self, headers: Headers, *, count: int, clients: int, leave_every: int = 0, **fields: Any
     ) -> list[Call]:
@@ -152,6 +179,29 @@ class Instances:
             for _ in range(clients):
                 group.create_task(client())
         return made
+
+    @asynccontextmanager
+    async def spending(
+        self, headers: Headers, *, clients: int, pause: float = 0.05, **fields: Any
+    ) -> AsyncIterator[list[Call]]:
+        """Let clients call all instances in turn while the block runs; one that was refused pauses. Lends the calls."""
+        made, ending = list[Call](), asyncio.Event()
+
+        async def client(position: int) -> None:
+            for number in itertools.count(position):
+                if ending.is_set():
+                    return
+                made.append(call := await self.call(number, headers, **fields))
+                if call.status != 200:
+                    await asyncio.sleep(pause)  # The processor is needed by who is being started.
+
+        async with asyncio.TaskGroup() as group:
+            for position in range(clients):
+                group.create_task(client(position))
+            try:
+                yield made
+            finally:
+                ending.set()
 
     async def use_up(self, headers: Headers, made: list[Call], *, wanted: int, **fields: Any) -> None:
         """Go on with one call after the other until so many were answered: what is only reserved comes back soon."""
@@ -169,7 +219,11 @@ class Instances:
     async def events_of(self, calls: Sequence[Call], *, server: ServerProcess | None = None) -> list[SpendEvent]:
         """Return the events of these calls when all are there that were answered, begun or left."""
         server = server or self.servers[0]
-        await committed_calls(server, self.session, {call.call_id for call in calls if call.status == 200})
+        await committed_calls(server, self.session, {call.call_id for call in answered(calls)})
+        return await self.events_now(calls, server=server)
+
+    async def events_now(self, calls: Sequence[Call], *, server: ServerProcess) -> list[SpendEvent]:
+        """Return those of their events that are committed."""
         ids = {call.call_id for call in calls}
         return [event for event in await read_ledger(server) if event.metadata["call"] in ids]
 

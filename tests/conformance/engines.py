@@ -149,9 +149,6 @@ async def empty_postgres(place: Place) -> None:
     await connection.close()
 
 
-BUDGET_ENGINES = ("memory", "sqlite", "postgres")
-"""The engines that keep budgets: contract tests of budgets run against these."""
-
 ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
     "memory": open_memory,
     "sqlite": open_sqlite,

@@ -23,13 +23,10 @@ from conformance.budget_kit import (
     request,
     spent_in,
 )
-from conformance.engines import BUDGET_ENGINES
 from conformance.kit import START, Engine, make_batch, make_event, with_dead_letter
 from tallystick.access.budget_store import WindowSum
 from tallystick.access.scopes import Scope, Window
 from tallystick.ledger.batch import batch_of
-
-pytestmark = pytest.mark.parametrize("engine", BUDGET_ENGINES, indirect=True)
 
 
 @pytest.mark.parametrize("model", ["", "small"])

@@ -7,7 +7,7 @@ WHERE entity_type = :total_type AND entity_id IN (SELECT value FROM json_each(:i
 -- name: spent_in_all_in_teams
 -- Return what users ever spent as members of teams.
 SELECT coalesce(sum(cost_nano_usd), 0)
-FROM totals
+FROM totals INDEXED BY totals_by_member
 WHERE entity_type = 'team_member' AND member_id IN (SELECT value FROM json_each(:ids));
 
 -- name: spent_by_days
