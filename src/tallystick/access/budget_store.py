@@ -82,7 +82,7 @@ class BudgetStore(Protocol):
 
         Windows are locked in their order, made when they are not there (spent = the sum of their committed events,
         exact although commits go on), and freed of the leases of others that have lapsed: one that is found past its
-        time for the first time lasts for `grants.NOTICE_SHARE` of `seconds` once more. Each gets max(need, min(want,
+        time for the first time lasts for `grants.notice_seconds` once more. Each gets max(need, min(want,
         room // share)), at most its room, which is limit - spent - carried - leased; when a room is below its need,
         nothing is granted, and those windows of which others hold leases are marked as wanted for some seconds. A
         window that is wanted gives no more than the need. Every lease of the holder on these windows, granted or not,

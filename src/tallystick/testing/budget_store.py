@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
-from tallystick.access.grants import NOTICE_SHARE, WANTED_SECONDS, Room, grants_of, short_of
+from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, notice_seconds, short_of
 from tallystick.access.scopes import Window
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.clock import Clock
@@ -33,7 +33,7 @@ class MemoryBudgetStore:
         for request in requests:
             self._make(request)
         now = self._clock.now()
-        self._free_lapsed(windows, holder, notice=timedelta(seconds=seconds * NOTICE_SHARE))
+        self._free_lapsed(windows, holder, notice=timedelta(seconds=notice_seconds(seconds)))
         rooms = [self._room(window) for window in windows]
         grants = grants_of(requests, rooms, share=share)
         for request, amount in zip(requests, grants or [0] * len(requests), strict=True):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
-from tallystick.access.grants import NOTICE_SHARE, WANTED_SECONDS, Room, grants_of, short_of
+from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, notice_seconds, short_of
 from tallystick.access.scopes import LIFETIME_START, Scope, Window
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.budget_rows import WIDTH, key_of, sum_of, window_of
@@ -145,7 +145,7 @@ def _lease(
 ) -> LeaseReply:
     for request in requests:
         make_asked(connection, request)
-        _free_lapsed(connection, key_of(request.window), holder, now=now, notice_seconds=seconds * NOTICE_SHARE)
+        _free_lapsed(connection, key_of(request.window), holder, now=now, notice=notice_seconds(seconds))
     rooms = [_held(connection, key_of(request.window), now=now).room for request in requests]
     grants = grants_of(requests, rooms, share=share)
     until = _after(now, seconds)
@@ -166,12 +166,12 @@ def _lease(
     return LeaseReply(granted=grants is not None, states=tuple(states))
 
 
-def _free_lapsed(connection: apsw.Connection, key: Row, holder: str, *, now: datetime, notice_seconds: float) -> None:
+def _free_lapsed(connection: apsw.Connection, key: Row, holder: str, *, now: datetime, notice: float) -> None:
     others = (*key, holder, microseconds(now))
     lapsed = fetch(connection, _SQL["free_lapsed_leases"], others)
     if lapsed:
         connection.execute(_SQL["change_budget_leased"], (*key, -sum(row[0] for row in lapsed)))
-    connection.execute(_SQL["notice_late_leases"], (*others, _after(now, notice_seconds)))
+    connection.execute(_SQL["notice_late_leases"], (*others, _after(now, notice)))
 
 
 def _want(connection: apsw.Connection, key: Row, holder: str, *, now: datetime) -> None:
