@@ -16,7 +16,8 @@ from tallystick.wire.token_estimate import InputTokens
 _HABITS_MAX: Final = 10_000
 _REMEMBERED_CALLS: Final = 200
 _OUTPUT_LIMIT_KEYS: Final = ("max_output_tokens", "max_tokens")
-_FREE: Final = Estimate(need_nano_usd=0, full_nano_usd=0)
+FREE: Final = Estimate(need_nano_usd=0, full_nano_usd=0)
+"""Of a call that costs nothing, whatever it uses."""
 
 
 class OutputHabits:
@@ -59,7 +60,7 @@ class CallEstimator:
         if full is None:
             return None
         if not full:
-            return _FREE
+            return FREE
         if request.max_output_tokens is not None or request.endpoint == "embeddings":
             return Estimate(need_nano_usd=full, full_nano_usd=full)
         usual = self._habits.largest(deployments[0].model_group)
