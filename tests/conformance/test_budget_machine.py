@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from conformance.budget_kit import DAY, KEY, MIDNIGHT, SECONDS, TEAM, counts_in, day_of, lifetime_of, request, spent_in
 from conformance.engines import ENGINES, empty_postgres
 from conformance.kit import START, Engine, make_event
-from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState
+from tallystick.access.budget_store import LeaseReply, LeaseState
 from tallystick.access.scopes import Window
 from tallystick.ledger.batch import batch_of
 from tallystick.ledger.event import SpendEvent
