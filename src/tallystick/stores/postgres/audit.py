@@ -31,6 +31,7 @@ _REPAIRS = (
 _BUDGET_REPAIRS = (
     "remove_unfounded_budget_leases",
     "rebuild_budget_windows",
+    "rebuild_budget_windows_count",
 )
 
 
