@@ -1,3 +1,8 @@
+-- name: look_budgets_up_by_hash
+-- Let this transaction look every event up in a hash table of windows. The planner can't tell how many windows there are
+-- under an id, and would sort all events under all their scopes instead.
+SET LOCAL enable_mergejoin = off
+
 -- name: audit_budget_windows
 -- Return up to $1 places where a window differs from what follows from the events and the leases, or a lease has no
 -- window, and how many there are in all.
