@@ -160,3 +160,13 @@ async def test_a_session_is_found_by_index_and_only_the_days_of_a_window_are_rea
     statement, values = statement_of(postgres_database.queries, hour, ["u7"])
     text = " ".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))
     assert [f"spend_events_{START - timedelta(days=day):%Y%m%d}" in text for day in range(3)] == [True, False, False]
+
+
+async def test_the_audit_reads_events_once_for_all_windows(connection: Any, postgres_database: Any) -> None:
+    queries = postgres_database.queries
+    async with connection.transaction():
+        await connection.execute(queries["look_budgets_up_by_hash"])
+        plan = " ".join(row[0] for row in await connection.fetch(f"EXPLAIN {queries['audit_budget_windows']}", 10))
+    assert plan.count(f"on spend_events_{START:%Y%m%d}") == 1
+    assert f"Index Scan using spend_events_{START:%Y%m%d}" not in plan
+    assert "Merge Join" not in plan

@@ -283,3 +283,35 @@ async def test_the_end_of_time_comes_back(instances: Any) -> None:
     assert state.window == lifetime_of("global")
     assert (state.window.starts_at, state.window.ends_at) == (LIFETIME_START, LIFETIME_END)
     assert [each.window for each in await instance.budgets.open_windows(after=None, limit=5)] == [state.window]
+
+
+async def test_a_count_of_windows_that_is_too_low_is_found_and_mended(postgres_url: str, instances: Any) -> None:
+    """With it commits would pass windows over."""
+    instance = instances[0]
+    await lease(instance, "p", request(DAY))
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("UPDATE ledger_head SET budget_windows = 0")
+    await instance.ledger.commit(run_of("p", 1, 3))
+    auditor = PostgresAuditor(database=instance.database)
+    found = {(each.table, each.column, each.found, each.expected) for each in (await auditor.audit()).differences}
+    assert found == {("ledger_head", "budget_windows", 0, 1), ("budget_windows", "spent_nano_usd", 0, 30)}
+    assert await auditor.repair() == 2
+    await instance.ledger.commit(run_of("p", 4, 3))
+    assert (await look(instance, DAY))[0].spent_nano_usd == 60
+    await adds_up(instance)
+    await connection.close()
+
+
+async def test_a_large_batch_that_counts_in_windows_lets_the_event_loop_go_on(instances: Any) -> None:
+    instance = instances[0]
+    await lease(instance, "p", *(request(lifetime_of("key", f"k{number}")) for number in range(500)))
+    events = [make_event(key_hash=f"k{number % 500}") for number in range(5_000)]
+    commit = asyncio.get_running_loop().create_task(instance.ledger.commit(batch_of("p", 1, events)))
+    turns = 0
+    while not commit.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert await commit == 5_000
+    # As many slices as there are, three times (encoding, folding, gathering), whatever the machine's speed.
+    assert turns >= 60
+    await adds_up(instance)
