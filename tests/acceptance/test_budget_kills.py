@@ -16,16 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from acceptance.budget_kit import (
-    CALL_NANO_USD,
-    ESTIMATE_NANO_USD_MAX,
-    MAX_TOKENS,
-    Headers,
-    Instances,
-    answered,
-    started,
-    usd,
-)
+from acceptance.budget_fleet import started
+from acceptance.budget_kit import CALL_NANO_USD, ESTIMATE_NANO_USD_MAX, MAX_TOKENS, Headers, Instances, answered, usd
 from acceptance.load import Call
 from server_kit import UpstreamProcess, eventually
 
