@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -31,6 +31,7 @@ _DENIED_SECONDS: Final = 1.0
 _ASK_PAUSE_MIN_SECONDS: Final = 0.02
 _ASK_PAUSE_MAX_SECONDS: Final = 0.25
 _ANSWER_SECONDS: Final = 1.0
+_MOMENT: Final = timedelta(microseconds=1)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,11 +310,17 @@ class Admission:
         return _Resolved(source, starts_at, until, tuple(by_window[window] for window in sorted(by_window)))
 
     def _bound_of(self, budget: Budget, window: Window, moment: datetime) -> Bound:
-        limit = budget.limit_at(moment)
-        account = self._keeper.open(window, budget.entity_ids)
+        previous = self._windows.previous(window, budget.duration) if budget.rolls_over else None
         return Bound(
-            account=account,
-            limit=NO_LIMIT if limit is None else limit - budget.correction_of(window),
+            account=self._keeper.open(window, budget.entity_ids),
+            limit=_limit_in(budget, window, moment),
             budget=budget,
-            previous=self._windows.previous(window, budget.duration) if budget.rolls_over else None,
+            previous=previous,
+            previous_limit=None if previous is None else _limit_in(budget, previous, previous.ends_at - _MOMENT),
         )
+
+
+def _limit_in(budget: Budget, window: Window, moment: datetime) -> int:
+    """Return the limit in force at a moment of a window, what was corrected in it taken off."""
+    limit = budget.limit_at(moment)
+    return NO_LIMIT if limit is None else limit - budget.correction_of(window)

@@ -65,6 +65,8 @@ class Bound(NamedTuple):
     """In force now, corrections taken off."""
     budget: Budget
     previous: Window | None
+    previous_limit: int | None = None
+    """Of the window before, at its end, what was corrected in it taken off."""
 
 
 class _Sent(NamedTuple):
@@ -380,4 +382,5 @@ def _request(bound: Bound, *, need: int, want: int) -> LeaseRequest:
         since_seq=account.since_seq,
         entity_ids=tuple(sorted(account.entity_ids)),
         previous=bound.previous,
+        previous_limit_nano_usd=bound.previous_limit,
     )
