@@ -203,6 +203,20 @@ async def test_a_window_before_that_nobody_made_is_summed(engine: Engine, spent:
     assert (await lease(engine, "p", asked)).states[0].carried_nano_usd == carried
 
 
+@pytest.mark.parametrize("is_made", [True, False])
+@pytest.mark.parametrize(("limit", "previous_limit", "carried"), [(100, 130, 0), (100, 110, 20), (500, 100, 30)])
+async def test_what_is_carried_is_above_the_limit_of_the_window_before(
+    engine: Engine, limit: int, previous_limit: int, carried: int, is_made: bool
+) -> None:
+    """What an admin has forgiven there is in that limit; what is in force in the new window is no part of it."""
+    yesterday = Window(KEY, MIDNIGHT - DAY, MIDNIGHT)
+    if is_made:
+        await lease(engine, "p", request(yesterday, 100))
+    await commit(engine, "p", 1, [130], started_at=MIDNIGHT - timedelta(seconds=1))
+    asked = request(day_of(), limit, previous=yesterday, previous_limit_nano_usd=previous_limit)
+    assert (await lease(engine, "p", asked)).states[0].carried_nano_usd == carried
+
+
 async def test_without_a_window_before_nothing_is_carried(engine: Engine) -> None:
     await commit(engine, "p", 1, [130], started_at=MIDNIGHT - timedelta(seconds=1))
     assert (await lease(engine, "p", request(day_of(), 100))).states[0].carried_nano_usd == 0

@@ -34,6 +34,8 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Further ids whose events count in the window (`Budget.entity_ids`)."""
     previous: Window | None = None
     """The window before, when what was spent there above the limit is to be carried into this one."""
+    previous_limit_nano_usd: int | None = None
+    """What was in force at the end of the window before, its own corrections taken off; None: the same as now."""
 
 
 class LeaseState(msgspec.Struct, frozen=True, kw_only=True):

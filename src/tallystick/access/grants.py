@@ -35,6 +35,12 @@ def notice_seconds(lease_seconds: float) -> float:
     return min(lease_seconds * _NOTICE_SHARE, _NOTICE_SECONDS_MAX)
 
 
+def carried_of(request: LeaseRequest, spent_nano_usd: int) -> int:
+    """Return what goes into a new window of what was spent in the one before, and carried into that."""
+    limit = request.previous_limit_nano_usd
+    return max(0, spent_nano_usd - (request.limit_nano_usd if limit is None else limit))
+
+
 def grants_of(requests: Sequence[LeaseRequest], rooms: Sequence[Room], *, share: int) -> list[int] | None:
     """Return what each request gets, None when one of them can't have what it needs.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
-from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, notice_seconds, short_of
+from tallystick.access.grants import WANTED_SECONDS, Room, carried_of, grants_of, notice_seconds, short_of
 from tallystick.access.scopes import Window
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.clock import Clock
@@ -158,7 +158,7 @@ class MemoryBudgetStore:
             spent = self._spent(request.previous, self._books.ids_of(request.previous))
         else:
             spent = row.spent_nano_usd + row.carried_nano_usd
-        return max(0, spent - request.limit_nano_usd)
+        return carried_of(request, spent)
 
     def _spent(self, window: Window, ids: set[str]) -> int:
         return spent_in((committed.event for committed in self._store.books.events), window, ids)

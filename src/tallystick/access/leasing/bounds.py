@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from tallystick.access.leasing.account import Account
@@ -15,6 +15,7 @@ from tallystick.access.windows import WindowRule
 NO_LIMIT: Final = 2**62
 """The limit of a budget that only warns."""
 _RESOLVED_MAX: Final = 100_000
+_MOMENT: Final = timedelta(microseconds=1)
 
 
 class Bound(NamedTuple):
@@ -25,6 +26,8 @@ class Bound(NamedTuple):
     """In force now, corrections taken off."""
     budget: Budget
     previous: Window | None
+    previous_limit: int | None = None
+    """Of the window before, at its end, what was corrected in it taken off."""
 
 
 class AccountOpener(Protocol):
@@ -120,10 +123,17 @@ class Bounds:
         )
 
     def _bound_of(self, budget: Budget, window: Window, moment: datetime) -> Bound:
-        limit = budget.limit_at(moment)
+        previous = self._windows.previous(window, budget.duration) if budget.rolls_over else None
         return Bound(
             account=self._accounts.open(window, budget.entity_ids),
-            limit=NO_LIMIT if limit is None else limit - budget.correction_of(window),
+            limit=_limit_in(budget, window, moment),
             budget=budget,
-            previous=self._windows.previous(window, budget.duration) if budget.rolls_over else None,
+            previous=previous,
+            previous_limit=None if previous is None else _limit_in(budget, previous, previous.ends_at - _MOMENT),
         )
+
+
+def _limit_in(budget: Budget, window: Window, moment: datetime) -> int:
+    """Return the limit in force at a moment of a window, what was corrected in it taken off."""
+    limit = budget.limit_at(moment)
+    return NO_LIMIT if limit is None else limit - budget.correction_of(window)

@@ -385,4 +385,5 @@ def _request(bound: Bound, *, need: int, want: int) -> LeaseRequest:
         since_seq=account.since_seq,
         entity_ids=tuple(sorted(account.entity_ids)),
         previous=bound.previous,
+        previous_limit_nano_usd=bound.previous_limit,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import apsw
 
 from tallystick.access.budget_store import LeaseRequest
+from tallystick.access.grants import carried_of
 from tallystick.access.scopes import Scope, Window
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.budget_rows import key_of, window_of
@@ -66,4 +67,4 @@ def _carried(connection: apsw.Connection, request: LeaseRequest) -> int:
         spent: int = rows[0][0] + rows[0][1]
     else:
         spent = spent_in(connection, request.previous, ids_of(connection, request.previous.scope))
-    return max(0, spent - request.limit_nano_usd)
+    return carried_of(request, spent)

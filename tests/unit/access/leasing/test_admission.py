@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from ledger_kit import make_event
 from tallystick.access.leasing.admission import Admission, AdmissionLimits, Estimate
 from tallystick.access.scoped_limits import ScopedLimits
 from tallystick.access.scopes import Budget, Correction, Scope
@@ -62,6 +63,13 @@ def bounds_of(admission: Admission, world: World, *budgets: Budget, model: str =
 
 def budget(scope: Scope = KEY, limit: int | None = 10 * PRICE, **fields) -> Budget:
     return Budget(scope=scope, limit_nano_usd=limit, **fields)
+
+
+async def spend(world: World, instance: Instance, cost: int) -> None:
+    """Commit a call of KEY that nobody had to admit."""
+    event = make_event(started_at=world.clock.now(), key_hash="k1", cost_nano_usd=cost)
+    instance.numbers.append(event)
+    await world.commit(instance, events=1)
 
 
 async def denial(admission: Admission, bounds, asked: Estimate, caller: str = "alice") -> str:
@@ -147,6 +155,54 @@ async def test_a_temporary_increase_holds_for_its_time(world):
     admission.cancel(hold)
     world.clock.advance(3_600)
     await denial(admission, bounds_of(admission, world, raised), estimate())
+
+
+async def test_what_was_forgiven_in_a_window_is_not_carried_into_the_next(world):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    before = world.windows.window_of(KEY, "1d", world.clock.now())
+    forgiven = Correction(starts_at=before.starts_at, ends_at=before.ends_at, nano_usd=-3 * PRICE)
+    daily = budget(limit=2 * PRICE, duration="1d", rolls_over=True, corrections=(forgiven,))
+    await spend(world, one, 5 * PRICE)
+    world.clock.advance(86_400)
+    (bound,) = bounds_of(admission, world, daily)
+    assert (bound.limit, bound.previous, bound.previous_limit) == (2 * PRICE, before, 5 * PRICE)
+    hold = await admission.admit([bound], estimate(2 * PRICE), caller="a")
+    assert (hold.nano_usd, bound.account.carried) == (2 * PRICE, 0)
+
+
+async def test_what_is_corrected_in_a_window_changes_nothing_of_what_was_carried_into_it(world):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    await spend(world, one, 5 * PRICE)
+    world.clock.advance(86_400)
+    today = world.windows.window_of(KEY, "1d", world.clock.now())
+    forgiven = Correction(starts_at=today.starts_at, ends_at=today.ends_at, nano_usd=-3 * PRICE)
+    daily = budget(limit=2 * PRICE, duration="1d", rolls_over=True, corrections=(forgiven,))
+    (bound,) = bounds_of(admission, world, daily)
+    await admission.admit([bound], estimate(2 * PRICE), caller="a")
+    assert (bound.limit, bound.account.carried) == (5 * PRICE, 3 * PRICE)
+
+
+@pytest.mark.parametrize(("hours_short", "carried"), [(0, 0), (1, PRICE)])
+async def test_an_increase_that_held_to_the_end_of_a_window_is_in_its_limit(world, hours_short, carried):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    before = world.windows.window_of(KEY, "1d", world.clock.now())
+    until = before.ends_at - timedelta(hours=hours_short)
+    raised = {"increase_nano_usd": PRICE, "increase_until": until}
+    daily = budget(limit=2 * PRICE, duration="1d", rolls_over=True, **raised)
+    await spend(world, one, 3 * PRICE)
+    world.clock.advance(86_400)
+    (bound,) = bounds_of(admission, world, daily)
+    await admission.admit([bound], estimate(), caller="a")
+    assert bound.account.carried == carried
+
+
+async def test_a_budget_that_only_warns_carries_nothing(world):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    await spend(world, one, 5 * PRICE)
+    world.clock.advance(86_400)
+    (bound,) = bounds_of(admission, world, budget(limit=None, duration="1d", rolls_over=True))
+    await admission.admit([bound], estimate(), caller="a")
+    assert bound.account.carried == 0
 
 
 async def test_of_two_budgets_of_one_window_the_least_limits(world):
