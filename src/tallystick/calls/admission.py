@@ -18,7 +18,7 @@ from tallystick.access.rates.limiter import NO_RATES, RateLimiter
 from tallystick.access.scoped_limits import ScopedLimits
 from tallystick.calls.attribution import Attribution
 from tallystick.calls.call import CallContext
-from tallystick.calls.estimate import FREE, CallEstimator
+from tallystick.calls.estimate import FREE, CallEstimator, priced
 from tallystick.control.deployment import Deployment
 from tallystick.control.live_settings import LiveSettings
 from tallystick.errors import BadRequest, BudgetExceeded, BudgetUnknown, RateLimited
@@ -231,10 +231,12 @@ class CallAdmission:
         """Return what the call holds. Raises RateLimited, BudgetExceeded, BudgetUnknown, and BadRequest for a price
         that is unknown where that is refused.
         """
+        if self._live().denies_unknown_prices:
+            deployments = priced(deployments)
+            if not deployments:
+                raise _unknown_price(context)
         scoped = await self._scoped(context.principal, attribution)
         estimate = self.estimator.estimate(context.request, deployments, input_tokens)
-        if estimate is None and self._live().denies_unknown_prices:
-            raise _unknown_price(context)
         tokens = self.estimator.tokens(context.request, deployments, input_tokens)
         admitted = Admitted(self, context, deployments, tokens_estimate=tokens)
         try:
