@@ -200,9 +200,10 @@ async def test_a_budget_that_only_warns_carries_nothing(world):
     one, admission = world.instances[0], admission_of(world.instances[0], world)
     await spend(world, one, 5 * PRICE)
     world.clock.advance(86_400)
-    (bound,) = bounds_of(admission, world, budget(limit=None, duration="1d", rolls_over=True))
-    await admission.admit([bound], estimate(), caller="a")
-    assert bound.account.carried == 0
+    assert list(bounds_of(admission, world, budget(limit=None, duration="1d", rolls_over=True))) == []
+    await world.tick(one)
+    (account,) = one.keeper.accounts
+    assert (account.is_known, account.carried) == (True, 0)
 
 
 async def test_of_two_budgets_of_one_window_the_least_limits(world):
