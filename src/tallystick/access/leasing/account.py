@@ -208,6 +208,10 @@ class Account:
         """Whether more should be leased before a call has to wait for it."""
         return self.free_at(now) * _LOW < self._last_grant and not self.is_wanted and now >= self.refill_after
 
+    def may_be_asked_about(self, now: float) -> bool:
+        """Whether asking the store may bring something: not twice at a time, and never for an account out of use."""
+        return not self.statements and not self.is_closed and now >= self.ask_after
+
     @property
     def known_spend(self) -> int:
         """What is spent for certain: committed by anyone, or by this instance and not committed yet."""

@@ -137,7 +137,7 @@ class LeaseKeeper:
         return (
             self._is_ready
             and now >= self._store_away_until
-            and all(not bound.account.statements and now >= bound.account.ask_after for bound in bounds)
+            and all(bound.account.may_be_asked_about(now) for bound in bounds)
         )
 
     @property

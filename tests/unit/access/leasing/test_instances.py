@@ -110,7 +110,7 @@ class Instances(RuleBasedStateMachine):
         assert await world.begin(world.instances[1], "k2", "t1", max(rest, 0) + 1) is None
 
 
-def _run(examples=60, phases=tuple(Phase)):
+def _run(examples=120, phases=tuple(Phase)):
     with asyncio.Runner() as runner:
         run_state_machine_as_test(
             lambda: Instances(runner),
