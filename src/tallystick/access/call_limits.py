@@ -6,7 +6,6 @@ session, and the global budget. Most calls add nothing, and get the principal's 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from functools import partial
@@ -41,6 +40,7 @@ log = structlog.get_logger(__name__)
 Found = tuple[ScopedLimits, ...]
 
 _NOTHING: Final[Found] = ()
+_SESSIONS_MAX: Final = 10_000
 _NOBODY: Final = MemberSpec(role="")
 
 
@@ -52,7 +52,10 @@ class _Membership(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallLimits:
-    """Gives the limits of calls. A `Follower` of the change feed, which goes before those who read what it changes."""
+    """Gives the limits of calls, the same objects call after call: others keep what they made of them by identity.
+
+    A `Follower` of the change feed, which goes before those who read what it changes.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class CallLimits:
         self._global = _global_limits(settings)
         self._session_budget_nano_usd = _nano_usd(settings.max_budget_per_session)
         self._end_user_default = Limits(max_budget_nano_usd=_nano_usd(settings.max_end_user_budget))
+        self._sessions: Kept[tuple[str, str, int], Found] = Kept(_SESSIONS_MAX)
         self._is_default_known = settings.max_end_user_budget_id is None
         self._providers = _provider_budgets(settings)
         self._rollover = _Rollover(kept_max=cache_max)
@@ -239,7 +243,7 @@ class CallLimits:
                     "The database is away, and whether this call's end user, tags or user have budgets of their own "
                     "can't be told. Try again in a second."
                 ) from error
-        return {object_id: lookups.without_row(object_id) for object_id in object_ids}
+        return {object_id: lookups.at_hand(object_id) for object_id in object_ids}
 
     async def _look_up(self, lookups: LimitLookups[ItemT], object_ids: Collection[str]) -> dict[str, tuple[ItemT, ...]]:
         if lookups is self._customers and not self._is_default_known:
@@ -273,17 +277,22 @@ class CallLimits:
             amount = self._session_budget_nano_usd
         if amount is None:
             return _NOTHING
-        scope = Scope("session", session_id, principal.key_hash)
-        return (ScopedLimits(scope=scope, budgets=(Budget(scope=scope, limit_nano_usd=amount, alerts=False),)),)
+        named = (principal.key_hash, session_id, amount)
+        found = self._sessions.get(named)
+        if found is None:
+            scope = Scope("session", session_id, principal.key_hash)
+            budget = Budget(scope=scope, limit_nano_usd=amount, alerts=False)
+            found = (ScopedLimits(scope=scope, budgets=(budget,)),)
+            self._sessions.put(named, found)
+        return found
 
 
 class _Rollover:
     """Gives budgets that reset the mark that they roll over. What was marked is kept: it is the same for every call."""
 
     def __init__(self, *, kept_max: int) -> None:
-        self._kept_max = kept_max
         # By identity, with what it is the identity of: as long as that is held, no other object has it.
-        self._kept: OrderedDict[int, tuple[ScopedLimits, ScopedLimits]] = OrderedDict()
+        self._kept: Kept[int, tuple[ScopedLimits, ScopedLimits]] = Kept(kept_max)
 
     def applied(self, limits: tuple[ScopedLimits, ...]) -> tuple[ScopedLimits, ...]:
         return tuple(self._of(each) for each in limits)
@@ -299,9 +308,7 @@ class _Rollover:
             budgets=_rolling(limits.budgets),
             model_budgets={model: _rolling(budgets) for model, budgets in limits.model_budgets.items()},
         )
-        self._kept[id(limits)] = (limits, marked)
-        if len(self._kept) > self._kept_max:
-            self._kept.popitem(last=False)
+        self._kept.put(id(limits), (limits, marked))
         return marked
 
 

@@ -47,6 +47,9 @@ class Kept(Generic[KeyT, ValueT]):
         if len(self._values) > self._kept_max:
             self._values.popitem(last=False)
 
+    def clear(self) -> None:
+        self._values.clear()
+
 
 class LimitLookups(Generic[ItemT]):
     """A `Follower` that keeps the limits of one kind of objects, also of ids that have no row.
@@ -86,6 +89,8 @@ class LimitLookups(Generic[ItemT]):
         # The ids whose limits are those of a budget row, so that a change of it finds them.
         self._of_budget: dict[str, set[str]] = {}
         self._budget_of: dict[str, str] = {}
+        # What ids without a row have, given to those of which it can't be told now whether they have one.
+        self._guessed: Kept[str, tuple[ItemT, ...]] = Kept(cache_max)
         self._open: dict[str, _Read[ItemT]] = {}
         self._turns = asyncio.Semaphore(concurrent_max)
         self._away_until = 0.0
@@ -106,6 +111,17 @@ class LimitLookups(Generic[ItemT]):
     def without_row(self, object_id: str) -> tuple[ItemT, ...]:
         """Return the limits of an id that has no row."""
         return self._limits_of(object_id, None, None)
+
+    def at_hand(self, object_id: str) -> tuple[ItemT, ...]:
+        """Return the limits without a wait: those of an id that has no row while they are not known."""
+        limits = self.known(object_id)
+        if limits is None:
+            limits = self._guessed.get(object_id)
+        if limits is None:
+            limits = self.without_row(object_id)
+            if limits:
+                self._guessed.put(object_id, limits)
+        return limits
 
     async def find(self, object_ids: Iterable[str]) -> dict[str, tuple[ItemT, ...]]:
         """Return the limits of each id. Callers that ask for the same id at the same time share one read.
@@ -165,6 +181,7 @@ class LimitLookups(Generic[ItemT]):
         self._kept.clear()
         self._of_budget.clear()
         self._budget_of.clear()
+        self._guessed.clear()
         for read in self._open.values():
             read.is_doubtful = True
 

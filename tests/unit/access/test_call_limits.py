@@ -29,7 +29,7 @@ TEAM_KEY = Principal(key_hash="h", team_id="t", limits=(OWN,))
 
 
 class Bench:
-    def __init__(self, **settings):
+    def __init__(self, *, cache_max=100, **settings):
         self.clock = FakeClock(NOW)
         self.store = CountingStore(clock=self.clock)
         self.metrics = Metrics()
@@ -40,6 +40,7 @@ class Bench:
             live=lambda: self.live,
             clock=self.clock,
             metrics=self.metrics,
+            cache_max=cache_max,
         )
         self.feed = ChangeFeed(self.store, (self.limits,), clock=self.clock, metrics=self.metrics)
 
@@ -357,3 +358,93 @@ async def test_with_rollover_budgets_that_reset_carry_what_was_too_much():
     ]
     again = bench.limits.known(KEY, session_id="s")
     assert (again[0] is found[0], again[2] is found[2]) == (True, True)
+
+
+async def test_the_limits_of_a_call_are_the_same_objects_call_after_call():
+    """Admission and the rate limiter keep what they made of them by identity: each new object is one more entry."""
+    day = ProviderBudget(budget_limit=Decimal(1), time_period="1d")
+    bench = Bench(
+        max_budget=Decimal(9),
+        duration="30d",
+        max_budget_per_session=Decimal(1),
+        max_end_user_budget=Decimal(2),
+        provider_budgets={"openai": day},
+    )
+    await bench.put(user("u", max_budget_nano_usd=7), team_member("t", "x"), organization_member("o", "u", "b"))
+    await bench.put(held(Kind.TAG, "a", budget_id="b"), budget("b", 5, "1d"), customer("somebody else"))
+    key = Principal(
+        key_hash="h",
+        team_id="t",
+        organization_id="o",
+        limits=(OWN,),
+        member_limits=Limits(max_budget_nano_usd=4, budget_duration="1d"),
+    )
+    named = {"user_id": "u", "end_user_id": "e", "tags": ("a",), "session_id": "s"}
+    for rolls_over in (False, True):
+        bench.live = LiveSettings(budget_rollover=rolls_over)
+        first = await bench.limits.find(key, **named)
+        assert len(first) == 7
+        for again in (bench.limits.known(key, **named), await bench.limits.find(key, **named)):
+            assert [id(each) for each in again] == [id(each) for each in first]
+        (of_provider,) = bench.limits.of_provider("openai")
+        assert bench.limits.of_provider("openai")[0] is of_provider
+
+
+async def test_the_same_session_of_another_key_or_amount_has_a_budget_of_its_own():
+    bench = Bench(max_budget_per_session=Decimal(1))
+    (first,) = bench.limits.known(Principal(key_hash="k"), session_id="s")
+    for other in (Principal(key_hash="k2"), Principal(key_hash="k", session_budget_nano_usd=5)):
+        (found,) = bench.limits.known(other, session_id="s")
+        assert found != first
+    assert bench.limits.known(Principal(key_hash="k"), session_id="s")[0] is first
+
+
+async def test_what_is_kept_of_sessions_is_bounded():
+    bench = Bench(max_budget_per_session=Decimal(1))
+    key = Principal(key_hash="k")
+    (first,) = bench.limits.known(key, session_id="first")
+    for number in range(9_999):
+        bench.limits.known(key, session_id=f"s{number}")
+    assert bench.limits.known(key, session_id="first")[0] is first
+    for number in range(10_000):
+        bench.limits.known(key, session_id=f"t{number}")
+    # An object that is still held here can't have its identity taken by another.
+    assert bench.limits.known(key, session_id="first")[0] is not first
+
+
+async def test_what_rolls_over_stays_the_same_object_while_it_is_used():
+    bench = Bench(cache_max=3)
+    bench.live = LiveSettings(budget_rollover=True)
+    await bench.feed.poll()
+    (first,) = bench.limits.known(KEY)
+    for number in range(5):
+        scope = Scope("key", str(number))
+        other = ScopedLimits(scope=scope, budgets=(Budget(scope=scope, limit_nano_usd=1, duration="1d"),))
+        bench.limits.known(Principal(key_hash=str(number), limits=(other,)))
+        assert bench.limits.known(KEY)[0] is first
+
+
+async def test_while_the_database_is_away_what_is_unknown_has_the_same_default_call_after_call():
+    bench = Bench(max_end_user_budget=Decimal(1))
+    await bench.put(customer("x"), held(Kind.TAG, "a", budget_id="b"), budget("b", 5))
+    await bench.limits.find(KEY, tags=("a",))
+    bench.store.away = True
+    named = {"end_user_id": "e", "tags": ("a", "unknown")}
+    first, second = [(await bench.limits.find(KEY, **named))[1:] for _ in range(2)]
+    # What is known holds, also beside what is not.
+    assert amounts_of(first) == {Scope("end_user", "e"): [(USD, "")], Scope("tag", "a"): [(5, "")]}
+    assert [id(each) for each in second] == [id(each) for each in first]
+
+
+async def test_a_default_that_changes_while_the_database_is_away_is_the_new_one():
+    bench = Bench(max_end_user_budget_id="free")
+    await bench.put(customer("x"), budget("free", 3))
+    amounts = []
+    for amount in (4, 5):
+        await bench.put(budget("free", amount))
+        bench.store.away = True
+        found = await bench.limits.find(KEY, end_user_id="e")
+        amounts += amounts_of(found[1:])[Scope("end_user", "e")]
+        bench.store.away = False
+        bench.clock.advance(1.0)
+    assert amounts == [(4, ""), (5, "")]
