@@ -9,11 +9,8 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -27,9 +24,7 @@ from server_kit import (
     ServerProcess,
     UpstreamProcess,
     eventually,
-    serving,
 )
-from services import PostgresServer, RedisServer
 from tallystick.ledger.event import SpendEvent
 
 Headers = Mapping[str, str]
@@ -38,7 +33,6 @@ CALL_NANO_USD = FIXED_TOKENS[0] * INPUT_NANO_USD + FIXED_TOKENS[1] * OUTPUT_NANO
 MAX_TOKENS = FIXED_TOKENS[1]
 ESTIMATE_NANO_USD_MAX = 70 * INPUT_NANO_USD + MAX_TOKENS * OUTPUT_NANO_USD
 """What a call with MAX_TOKENS is taken to cost at most: its body is shorter than 210 bytes."""
-MODELS = ("fixed", "fixed:5", "fixed:30", "held")
 _SETTLED_SECONDS = 20.0
 _MONEY = re.compile(
     r"(Current cost: |Spend=)(?P<spend>\d+\.\d+), (Max budget: |Budget=)(?P<limit>\d+\.\d+)\..*\b(resets at|not reset)"
@@ -53,59 +47,6 @@ def usd(calls: int) -> float:
 def usable(budget_calls: int, *, estimate_nano_usd: int = ESTIMATE_NANO_USD_MAX) -> int:
     """Return how many calls a budget for so many has surely room for: the last one's estimate has to fit as well."""
     return (budget_calls * CALL_NANO_USD - estimate_nano_usd) // CALL_NANO_USD + 1
-
-
-@contextmanager
-def started(
-    tmp_path: Path,
-    upstream: UpstreamProcess,
-    database_url: str | None,
-    *,
-    instances: int = 1,
-    models: tuple[str, ...] = MODELS,
-    sections: dict[str, Any] | None = None,
-    of_instance: Mapping[int, dict[str, Any]] | None = None,
-    **general: Any,
-) -> Iterator[list[ServerProcess]]:
-    """Start instances, each with its own home; `of_instance` are settings of single ones.
-
-    What is observed by calls is not to wait for the disk.
-    """
-    quick = {
-        "database_connect_timeout_seconds": 1,
-        "database_statement_timeout_seconds": 3,
-        "journal_sync": "write",
-        "budget_idle_seconds": 1,
-    }
-    with ExitStack() as stack:
-        servers = [
-            ServerProcess(
-                tmp_path / f"home-{number}",
-                upstream_url=upstream.url,
-                models=models,
-                database_url=database_url,
-                general={**quick, **general, **(of_instance or {}).get(number, {})},
-                sections=sections,
-            )
-            for number in range(instances)
-        ]
-        yield [stack.enter_context(serving(server)) for server in servers]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fleet:
-    """Instances that several tests share, with all that they need."""
-
-    servers: list[ServerProcess]
-    upstream: UpstreamProcess
-    postgres: PostgresServer
-    redis: RedisServer
-    thread: ThreadPoolExecutor
-    """What is started by a thread ends with it, so the services are started by one that lives as long as they do."""
-
-    async def do(self, act: Callable[[], object]) -> None:
-        """Stop or start a service, and wait until that is done."""
-        await asyncio.get_running_loop().run_in_executor(self.thread, act)
 
 
 class Instances:

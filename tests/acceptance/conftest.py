@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import aiohttp
 import pytest
 
-from acceptance.budget_kit import Fleet, started
+from acceptance.budget_fleet import Fleet, started
 from server_kit import UpstreamProcess, upstream_process
 from services import PostgresServer, RedisServer
 

@@ -14,7 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from acceptance.budget_kit import CALL_NANO_USD, MAX_TOKENS, Fleet, Instances, answered, assert_refusals, usable, usd
+from acceptance.budget_fleet import Fleet
+from acceptance.budget_kit import CALL_NANO_USD, MAX_TOKENS, Instances, answered, assert_refusals, usable, usd
 from acceptance.load import Call
 from server_kit import eventually
 

@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from acceptance.budget_fleet import Fleet
 from acceptance.budget_kit import (
     CALL_NANO_USD,
     ESTIMATE_NANO_USD_MAX,
     MAX_TOKENS,
-    Fleet,
     Instances,
     answered,
     assert_held,

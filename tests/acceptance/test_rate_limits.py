@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from acceptance.budget_kit import MAX_TOKENS, Fleet, Instances, answered
+from acceptance.budget_fleet import Fleet
+from acceptance.budget_kit import MAX_TOKENS, Instances, answered
 from acceptance.load import Call
 from server_kit import AUTHORIZATION, eventually
 

@@ -78,7 +78,7 @@ class BudgetCommit:
             array_of_numbers([charge.cost_nano_usd for charge in self._charges]),
             self._batch.first_seq,
             self._batch.last_seq,
-            len(self._charges),
+            array_of_numbers(range(len(self._charges))),
         )
         if leases_within:
             await self._pay_in_part(connection, leases_within)
@@ -93,7 +93,7 @@ class BudgetCommit:
 
     async def _pay_in_part(self, connection: Connection, leases: Sequence[asyncpg.Record]) -> None:
         """Let leases that were first given in the middle of the batch pay for the events behind that."""
-        charges = [self._charges[lease["place"] - 1] for lease in leases]
+        charges = [self._charges[lease["place"]] for lease in leases]
         paid = [
             settled(lease["amount_nano_usd"], charge.above(lease["since_seq"]))
             for lease, charge in zip(leases, charges, strict=True)

@@ -58,7 +58,7 @@ def admission_of(instance: Instance, world: World, **limits) -> Admission:
 def bounds_of(admission: Admission, world: World, *budgets: Budget, model: str = "gpt"):
     scoped = [ScopedLimits(scope=budget.scope, budgets=(budget,)) for budget in budgets]
     world.kept = scoped  # As principals do: resolved budgets are found again by who holds them.
-    return admission.bounds_of(scoped, model_group=model, moment=world.clock.now())
+    return admission.bounds.of_limits(scoped, model_group=model, moment=world.clock.now())
 
 
 def budget(scope: Scope = KEY, limit: int | None = 10 * PRICE, **fields) -> Budget:
@@ -130,9 +130,9 @@ async def test_a_budget_of_a_model_names_the_model(world):
     admission = admission_of(world.instances[0], world)
     scope = KEY._replace(model="gpt")
     limits = ScopedLimits(scope=KEY, model_budgets={"gpt": (budget(scope, 0),)})
-    bounds = admission.bounds_of([limits], model_group="gpt", moment=world.clock.now())
+    bounds = admission.bounds.of_limits([limits], model_group="gpt", moment=world.clock.now())
     assert "for the model 'gpt'" in await denial(admission, bounds, estimate())
-    assert admission.bounds_of([limits], model_group="other", moment=world.clock.now()) == []
+    assert admission.bounds.of_limits([limits], model_group="other", moment=world.clock.now()) == []
 
 
 async def test_what_an_admin_corrected_counts(world):
@@ -200,22 +200,99 @@ async def test_a_budget_that_only_warns_carries_nothing(world):
     one, admission = world.instances[0], admission_of(world.instances[0], world)
     await spend(world, one, 5 * PRICE)
     world.clock.advance(86_400)
-    (bound,) = bounds_of(admission, world, budget(limit=None, duration="1d", rolls_over=True))
-    await admission.admit([bound], estimate(), caller="a")
-    assert bound.account.carried == 0
+    assert list(bounds_of(admission, world, budget(limit=None, duration="1d", rolls_over=True))) == []
+    await world.tick(one)
+    (account,) = one.keeper.accounts
+    assert (account.is_known, account.carried) == (True, 0)
 
 
 async def test_of_two_budgets_of_one_window_the_least_limits(world):
     admission = admission_of(world.instances[0], world)
     limits = ScopedLimits(scope=KEY, budgets=(budget(limit=5 * PRICE), budget(limit=0)))
-    (bound,) = admission.bounds_of([limits], model_group="gpt", moment=world.clock.now())
+    (bound,) = admission.bounds.of_limits([limits], model_group="gpt", moment=world.clock.now())
     assert bound.limit == 0
 
 
-async def test_a_soft_budget_denies_nothing(world):
-    admission = admission_of(world.instances[0], world)
-    bounds = bounds_of(admission, world, budget(limit=None, soft_limit_nano_usd=1))
-    assert await admission.admit(bounds, estimate(10**15), caller="a")
+async def test_a_soft_budget_bounds_nothing_and_is_watched(world):
+    one = world.instances[0]
+    admission = admission_of(one, world)
+    assert list(bounds_of(admission, world, budget(limit=None, soft_limit_nano_usd=1))) == []
+    await world.tick(one)
+    (account,) = one.keeper.accounts
+    assert account.is_known
+    assert account.amount == 0
+
+
+async def test_a_soft_budget_denies_nothing_without_a_database(world):
+    one = world.instances[0]
+    one.store.is_away = True
+    admission = admission_of(one, world)
+    assert list(bounds_of(admission, world, budget(limit=None, soft_limit_nano_usd=1))) == []
+
+
+async def test_a_call_whose_account_was_dropped_meanwhile_takes_the_one_that_is_there(world):
+    one = world.instances[0]
+    admission = admission_of(one, world)
+    bounds = bounds_of(admission, world, budget(limit=10 * PRICE))
+    one.keeper.accounts.drop(bounds[0].account)
+    hold = await admission.admit(bounds, estimate(), caller="a")
+    (account,) = one.keeper.accounts
+    assert hold.accounts == (account,)
+
+
+class _Hanging:
+    """A store that takes what it is asked and never answers."""
+
+    async def lease(self, *_args, **_named):
+        await asyncio.Event().wait()
+
+
+async def test_a_database_that_hangs_is_no_spent_budget(real_world):
+    one = real_world.instances[0]
+    admission = admission_of(one, real_world, wait_seconds=0.05)
+    bounds = bounds_of(admission, real_world, budget(limit=10 * PRICE))
+    first = await admission.admit(bounds, estimate(10 * PRICE), caller="a")
+    bounds[0].account.answered_at -= 100
+    one.keeper._store = _Hanging()
+    with pytest.raises(BudgetUnknown):
+        await admission.admit(bounds, estimate(), caller="a")
+    admission.cancel(first)
+    for task in one.keeper._asking:
+        task.cancel()
+
+
+async def test_all_who_wait_are_served_one_after_the_other(real_world):
+    admission = admission_of(real_world.instances[0], real_world, wait_seconds=10.0)
+    bounds = bounds_of(admission, real_world, budget(limit=PRICE))
+    held = await admission.admit(bounds, estimate(), caller="a")
+    served = []
+
+    async def wait(name: int) -> None:
+        hold = await admission.admit(bounds, estimate(), caller="a")
+        served.append(name)
+        admission.cancel(hold)
+
+    async with asyncio.TaskGroup() as group:
+        for name in range(20):
+            group.create_task(wait(name))
+            await asyncio.sleep(0)
+        while len(bounds[0].account.waiters) < 20:
+            await asyncio.sleep(0.001)
+        admission.cancel(held)
+    assert sorted(served) == list(range(20))
+
+
+async def test_calls_that_wait_for_one_budget_leave_room_for_others_to_wait(real_world):
+    admission = admission_of(real_world.instances[0], real_world, wait_seconds=30.0, waiting_max=8)
+    bounds = bounds_of(admission, real_world, budget(limit=PRICE))
+    held = await admission.admit(bounds, estimate(), caller="a")
+    waiting = [asyncio.ensure_future(admission.admit(bounds, estimate(), caller="a")) for _ in range(2)]
+    while len(bounds[0].account.waiters) < 2:
+        await asyncio.sleep(0.001)
+    assert "reserved" in await denial(admission, bounds, estimate())
+    for each in waiting:
+        each.cancel()
+    admission.cancel(held)
 
 
 async def test_a_call_waits_for_one_that_holds_what_it_needs(real_world):

@@ -44,8 +44,8 @@ FROM (
 
 -- name: count_in_budget_windows
 -- On windows that are locked: add $8 to what was spent. Leases of producer $7 pay it, at most what they hold, and are
--- settled up to $10 then, if they began before number $9. Return those that began at it or behind, by the place of their
--- windows: they pay a part.
+-- settled up to $10 then, if they began before number $9. Return those that began at it or behind, by the place ($11) of
+-- their windows: they pay a part.
 WITH asked AS MATERIALIZED (
     SELECT
         unnest((SELECT $1::text)::text[]) AS scope_type,
@@ -55,7 +55,7 @@ WITH asked AS MATERIALIZED (
         unnest((SELECT $5::text)::timestamptz[]) AS starts_at,
         unnest((SELECT $6::text)::timestamptz[]) AS ends_at,
         unnest((SELECT $8::text)::bigint[]) AS spent,
-        generate_series(1, $11::integer) AS place
+        unnest((SELECT $11::text)::integer[]) AS place
 ),
 charged AS MATERIALIZED (
     SELECT
