@@ -12,6 +12,7 @@ from conformance.budget_kit import (
     EVERY_SCOPE,
     KEY,
     MIDNIGHT,
+    SECONDS,
     TEAM,
     TIMES,
     commit,
@@ -22,6 +23,7 @@ from conformance.budget_kit import (
     motley_events,
     request,
     spent_in,
+    take,
 )
 from conformance.kit import START, Engine, make_batch, make_event, with_dead_letter
 from tallystick.access.budget_store import WindowSum
@@ -281,6 +283,32 @@ async def test_an_alert_of_a_window_that_nobody_leased_from(engine: Engine) -> N
     assert not await engine.peer_budgets.claim_alert(day_of(), level=50)
     await commit(engine, "p", 2, [7])
     assert await look(engine, day_of()) == WindowSum(window=day_of(), spent_nano_usd=12)
+    assert (await engine.auditor.audit()).differences == ()
+
+
+@pytest.mark.parametrize(
+    "scope", [Scope("session", "s1", "k1"), Scope("end_user", "e1"), Scope("end_user", "e1", "", "m")]
+)
+async def test_windows_without_an_end_that_nobody_asks_for_are_trimmed_and_made_anew(
+    engine: Engine, scope: Scope
+) -> None:
+    window = lifetime_of(scope)
+    await take(engine, "p", window, 10)
+    await lease(engine, "p", request(lifetime_of(KEY)))
+    await commit(engine, "p", 1, [7], session_id="s1", end_user_id="e1", model_group="m")
+    await engine.let_pass(31 * 86_400)
+    await engine.budgets.renew("p", seconds=SECONDS)
+    assert await engine.budgets.trim(ended_days=30) == 0, "there is a lease of it"
+    await engine.budgets.release("p")
+    await lease(engine, "p", request(window))
+    assert await engine.budgets.trim(ended_days=32) == 0
+    assert (await look(engine, window)).limit_nano_usd == 10_000
+    assert await engine.budgets.trim(ended_days=30) == 1, "a key's stays"
+    assert (await look(engine, window)).limit_nano_usd is None
+    await commit(engine, "p", 2, [5], session_id="s1", end_user_id="e1", model_group="m")
+    assert (await take(engine, "q", window, 10)).spent_nano_usd == 12
+    await engine.let_pass(29 * 86_400)
+    assert await engine.budgets.trim(ended_days=30) == 0
     assert (await engine.auditor.audit()).differences == ()
 
 

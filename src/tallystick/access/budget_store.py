@@ -116,4 +116,8 @@ class BudgetStore(Protocol):
         """Note that an alert of this level is sent for the window; False when one of this level or above was."""
 
     async def trim(self, *, ended_days: float) -> int:
-        """Delete windows that ended so many days ago and have no leases; return how many."""
+        """Delete windows without leases that ended so many days ago; return how many.
+
+        Those without an end of INVENTED_TYPES, too, that nobody has leased from for so long: they are made anew, with
+        the sum of their events, when somebody asks again.
+        """

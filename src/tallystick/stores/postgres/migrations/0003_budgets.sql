@@ -12,6 +12,8 @@ CREATE TABLE budget_windows (
     limit_nano_usd bigint,
     starts_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL,
+    -- When it was made, or somebody was last given a lease.
+    leased_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     wanted_until timestamptz,
     alerted_level integer NOT NULL DEFAULT 0,
     -- Who lacks what others have leased; '' when several do.
