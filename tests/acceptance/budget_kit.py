@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from acceptance.kit import metric
 from acceptance.load import Call, Load, committed_calls, read_ledger
 from acceptance.upstream_process import FIXED_TOKENS
 from server_kit import (
@@ -78,9 +79,18 @@ class Instances:
         return {"authorization": f"Bearer {(await self.write('/key/generate', fields))['key']}"}
 
     async def known_key(self, **fields: Any) -> dict[str, str]:
-        """Return the header with a new key that every instance knows. It has used nothing of its budget."""
+        """Return the header with a new key that every instance knows. It has used nothing of its budget.
+
+        The change feed has to bring the key's making first: with it, what is known of the key is forgotten once.
+        """
+        before = {server.url: await metric(server, self.session, "change_feed_revision") for server in self.servers}
         headers = await self.key(**fields)
         for server in self.servers:
+
+            async def is_heard_of(server: ServerProcess = server) -> bool:
+                return await metric(server, self.session, "change_feed_revision") > before[server.url]
+
+            await eventually(is_heard_of, seconds=30, what="the change feed has brought the key")
             async with self.session.get(f"{server.url}/v1/models", headers=headers) as response:
                 assert response.status == 200, await response.text()
         return headers
