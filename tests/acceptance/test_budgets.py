@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from acceptance.budget_fleet import started
 from acceptance.budget_kit import (
     CALL_NANO_USD,
     ESTIMATE_NANO_USD_MAX,
@@ -20,7 +21,6 @@ from acceptance.budget_kit import (
     answered,
     assert_held,
     assert_refusals,
-    started,
     usable,
     usd,
 )

@@ -111,7 +111,8 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
             "UPDATE budget_leases SET expires_at = expires_at - $1::interval", timedelta(seconds=seconds)
         )
         await connection.execute(
-            "UPDATE budget_windows SET wanted_until = wanted_until - $1::interval", timedelta(seconds=seconds)
+            "UPDATE budget_windows SET wanted_until = wanted_until - $1::interval, leased_at = leased_at - $1",
+            timedelta(seconds=seconds),
         )
         await connection.close()
 

@@ -24,12 +24,12 @@ from conformance.budget_kit import (
 )
 from conformance.kit import Engine, make_batch, make_event
 from tallystick.access.budget_store import LeaseReply, LeaseState
-from tallystick.access.grants import NOTICE_SHARE
+from tallystick.access.grants import notice_seconds
 from tallystick.access.scopes import Scope, Window
 from tallystick.ledger.batch import batch_of
 
 LATER = SECONDS + 1
-NOTICE = SECONDS * NOTICE_SHARE + 1
+NOTICE = notice_seconds(SECONDS) + 1
 
 
 async def let_lapse(engine: Engine, window: Window) -> None:

@@ -95,7 +95,7 @@ class BudgetCommit:
             array_of_numbers([each.charge.cost_nano_usd for each in self._charged]),
             array_of_numbers([each.batch.first_seq for each in self._charged]),
             array_of_numbers([each.batch.last_seq for each in self._charged]),
-            len(self._charged),
+            array_of_numbers(range(len(self._charged))),
         )
         if leases_within:
             await self._pay_in_part(connection, leases_within)
@@ -114,7 +114,7 @@ class BudgetCommit:
         """Let leases that were first given in the middle of a batch pay for the events behind that."""
         of_producer: dict[str, list[tuple[Window, int]]] = {}
         for lease in leases:
-            batch, charge = self._charged[lease["place"] - 1]
+            batch, charge = self._charged[lease["place"]]
             paid = settled(lease["amount_nano_usd"], charge.above(lease["since_seq"]))
             of_producer.setdefault(batch.producer_id, []).append((charge.window, paid))
         for producer_id, payments in of_producer.items():

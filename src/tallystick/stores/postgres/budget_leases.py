@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState
-from tallystick.access.grants import NOTICE_SHARE, WANTED_SECONDS, Room, grants_of, short_of
+from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, notice_seconds, short_of
 from tallystick.access.scopes import Window
 from tallystick.errors import StoreUnavailable
 from tallystick.stores.postgres.budget_making import BudgetMaker, aliases_of
@@ -173,7 +173,7 @@ class BudgetLeases:
     ) -> LeaseReply:
         columns = columns_of_windows([request.window for request in requests])
         rows = await connection.fetch(
-            self._queries["free_and_read_budget_leases"], *columns, holder, seconds * NOTICE_SHARE
+            self._queries["free_and_read_budget_leases"], *columns, holder, notice_seconds(seconds)
         )
         lines = [_line(request, held[request.window], holder, row) for request, row in zip(requests, rows, strict=True)]
         granted, lines = _granted(lines, share=share)

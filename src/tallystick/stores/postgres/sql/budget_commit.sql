@@ -44,8 +44,8 @@ FROM (
 
 -- name: count_in_budget_windows
 -- On windows that are locked: add $8 to what was spent. Leases of producers $7 pay it, at most what they hold, and are
--- settled up to $10 then, if they began before number $9. Return those that began at it or behind, by the place of their
--- charges: they pay a part. A window may be charged for several producers.
+-- settled up to $10 then, if they began before number $9. Return those that began at it or behind, by the place ($11) of
+-- their charges: they pay a part. A window may be charged for several producers.
 WITH asked AS MATERIALIZED (
     SELECT
         unnest((SELECT $1::text)::text[]) AS scope_type,
@@ -58,7 +58,7 @@ WITH asked AS MATERIALIZED (
         unnest((SELECT $8::text)::bigint[]) AS spent,
         unnest((SELECT $9::text)::bigint[]) AS first_seq,
         unnest((SELECT $10::text)::bigint[]) AS last_seq,
-        generate_series(1, $11::integer) AS place
+        unnest((SELECT $11::text)::integer[]) AS place
 ),
 charged AS MATERIALIZED (
     SELECT

@@ -93,6 +93,7 @@ leases AS (
 UPDATE budget_windows AS held
 SET
     leased_nano_usd = held.leased_nano_usd + asked.leased_change,
+    leased_at = CASE WHEN asked.granted > 0 THEN clock_timestamp() ELSE held.leased_at END,
     limit_nano_usd = asked.limit_nano_usd,
     wanted_until = CASE
         WHEN asked.becomes_wanted THEN clock_timestamp() + make_interval(secs => $15) ELSE held.wanted_until
@@ -256,6 +257,22 @@ WHERE held.ends_at <= $1 AND NOT EXISTS (
 )
 ORDER BY held.ends_at
 LIMIT $2
+FOR UPDATE OF held SKIP LOCKED
+
+-- name: lock_idle_budget_windows
+-- The same for windows of these types of scope from $2 up to $3 from which nobody has leased for $4 seconds.
+SELECT
+    held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at
+FROM budget_windows AS held
+WHERE held.scope_type = ANY ($1::text[]) AND held.starts_at = $2 AND held.ends_at = $3
+    AND held.leased_at <= clock_timestamp() - make_interval(secs => $4) AND NOT EXISTS (
+        SELECT FROM budget_leases AS lease
+        WHERE lease.scope_type = held.scope_type AND lease.scope_id = held.scope_id
+            AND lease.member_id = held.member_id AND lease.model = held.model
+            AND lease.starts_at = held.starts_at AND lease.ends_at = held.ends_at
+            AND lease.expires_at > clock_timestamp()
+    )
+LIMIT $5
 FOR UPDATE OF held SKIP LOCKED
 
 -- name: delete_ended_budget_windows
