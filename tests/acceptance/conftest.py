@@ -12,7 +12,7 @@ from acceptance.budget_fleet import Fleet, started
 from server_kit import UpstreamProcess, upstream_process
 from services import PostgresServer, RedisServer
 
-_SECONDS_A_KILL = 15
+_SECONDS_A_KILL = 40
 _SECONDS_A_WRITE = 20
 
 

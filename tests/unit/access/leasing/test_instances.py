@@ -110,7 +110,7 @@ class Instances(RuleBasedStateMachine):
         assert await world.begin(world.instances[1], "k2", "t1", max(rest, 0) + 1) is None
 
 
-def _run(examples=120, phases=tuple(Phase)):
+def _run(examples=120, phases=tuple(Phase), derandomize=True):
     with asyncio.Runner() as runner:
         run_state_machine_as_test(
             lambda: Instances(runner),
@@ -119,6 +119,7 @@ def _run(examples=120, phases=tuple(Phase)):
                 stateful_step_count=40,
                 deadline=None,
                 phases=phases,
+                derandomize=derandomize,
                 suppress_health_check=list(HealthCheck),
             ),
         )
@@ -157,4 +158,5 @@ class _GivesBackWhatIsHeld(Account):
 def test_a_broken_account_is_found_out(broken, monkeypatch):
     monkeypatch.setattr(accounts_module, "Account", broken)
     with contextlib.redirect_stdout(None), pytest.raises((AssertionError, ExceptionGroup)):
-        _run(examples=300, phases=(Phase.generate,))  # As found: making it small takes minutes.
+        # The same examples each time, so that none is missed by chance. As found: making it small takes minutes.
+        _run(examples=300, phases=(Phase.generate,))
