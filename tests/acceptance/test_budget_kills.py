@@ -6,6 +6,7 @@ pytest tests/acceptance/test_budget_kills.py --kills 50 -s    makes 50 kills on 
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,8 @@ class Round:
     headers: Headers
     calls: list[Call]
     killed: int = 0
+    ready_seconds: float = 0.0
+    """From the kill until the instance was there again."""
     seconds: float = 0.0
     """From the kill, or the end of the lease's time, until there was no room left."""
 
@@ -86,6 +89,7 @@ async def _killed_and_started(instances: Instances, draw: random.Random) -> Roun
         await _kill_one(instances, current, draw, draw.choice(range(len(instances.servers))[-2:]))
         instances.servers[current.killed].start()
         await instances.ready()
+        current.ready_seconds = time.monotonic() - current.seconds
         await _no_room_is_left(instances, current)
     assert await _spent(instances, current) <= _BUDGET * CALL_NANO_USD
     return current
@@ -158,8 +162,11 @@ async def _spent(instances: Instances, current: Round) -> int:
 async def _tell(shape: str, instances: Instances, rounds: list[Round], seed: int) -> None:
     spent = [await _spent(instances, current) / CALL_NANO_USD for current in rounds]
     unanswered = sum(call.status == 0 for current in rounds for call in current.calls)
-    seconds = sorted(current.seconds for current in rounds)
+    slowest = max(rounds, key=lambda current: current.seconds)
+    median = statistics.median(current.seconds for current in rounds)
+    start = f", {slowest.ready_seconds:.1f} s of them for its start" if slowest.ready_seconds else ""
     print(
         f"\n{shape} (seed {seed}): {len(rounds)} kills, {unanswered} calls broken off; of {_BUDGET} calls' money "
-        f"{min(spent):.2f} to {max(spent):.2f} spent; all of it used {seconds[-1]:.1f} s after a kill at the latest"
+        f"{min(spent):.2f} to {max(spent):.2f} spent; all of it used {median:.1f} s after a kill (median), "
+        f"{slowest.seconds:.1f} s at the latest{start}"
     )
