@@ -35,7 +35,7 @@ class PostgresServer:
 
     def __init__(self, *, fsync: bool = False, settings: dict[str, str] | None = None) -> None:
         self._binaries = find_postgres_binaries()
-        self._owner = _server_owner()
+        self._owner = server_owner()
         self._directory = Path(tempfile.mkdtemp(prefix="tallystick-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -116,7 +116,7 @@ class PostgresServer:
                 stderr=log,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  # It calls nothing but one system call.
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # It calls nothing but one system call.
                 **self._as_owner(),
             )
 
@@ -226,7 +226,7 @@ class RedisServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509
+                preexec_fn=end_with_parent,  # noqa: PLW1509
             )
         deadline = time.monotonic() + _START_SECONDS_MAX
         while self.ask("PING") != "+PONG":
@@ -317,7 +317,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _server_owner() -> pwd.struct_passwd | None:
+def server_owner() -> pwd.struct_passwd | None:
     """Return whom the server runs as when we are root, which it refuses; None for ourselves."""
     if os.geteuid() != 0:
         return None
@@ -327,6 +327,6 @@ def _server_owner() -> pwd.struct_passwd | None:
     raise ServiceMissing("PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'.")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let the kernel shut the server down when the tests are killed."""
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGINT)

@@ -93,20 +93,20 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def open_postgres(place: Place) -> AsyncIterator[Engine]:
+async def open_postgres(place: Place, *, statement_cache_size: int = 256) -> AsyncIterator[Engine]:
     clock = FakeClock()
-    database = PostgresDatabase(place, clock=clock)
-    other = PostgresDatabase(place, clock=clock)
+    database = PostgresDatabase(place, clock=clock, statement_cache_size=statement_cache_size)
+    other = PostgresDatabase(place, clock=clock, statement_cache_size=statement_cache_size)
 
     async def tamper(name: str) -> None:
-        connection = await asyncpg.connect(place)
+        connection = await asyncpg.connect(place, statement_cache_size=0)
         await connection.execute((MENDABLE | BUDGETS_MENDABLE | LASTING)[name])
         await connection.close()
 
     async def let_pass(seconds: float) -> None:
         # The server's clock can't be moved: all that it has noted moves back instead.
         clock.advance(seconds)
-        connection = await asyncpg.connect(place)
+        connection = await asyncpg.connect(place, statement_cache_size=0)
         await connection.execute(
             "UPDATE budget_leases SET expires_at = expires_at - $1::interval", timedelta(seconds=seconds)
         )
@@ -136,9 +136,17 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
         await database.close()
 
 
+@asynccontextmanager
+async def open_pgbouncer(place: Place) -> AsyncIterator[Engine]:
+    """PostgreSQL by way of a pooler that gives each transaction another connection."""
+    await empty_postgres(place)
+    async with open_postgres(place, statement_cache_size=0) as engine:
+        yield engine
+
+
 async def empty_postgres(place: Place) -> None:
     """Forget everything: quicker than another database."""
-    connection = await asyncpg.connect(place)
+    connection = await asyncpg.connect(place, statement_cache_size=0)
     await connection.execute("""
         TRUNCATE producers, commits, spend_events, dead_letters, daily_spend, daily_entity_spend, totals;
         TRUNCATE control_objects, control_search, change_feed, audit_log;
@@ -149,11 +157,12 @@ async def empty_postgres(place: Place) -> None:
     await connection.close()
 
 
-BUDGET_ENGINES = ("memory", "sqlite", "postgres")
+BUDGET_ENGINES = ("memory", "sqlite", "postgres", "pgbouncer")
 """The engines that keep budgets: contract tests of budgets run against these."""
 
 ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
     "memory": open_memory,
     "sqlite": open_sqlite,
     "postgres": open_postgres,
+    "pgbouncer": open_pgbouncer,
 }
