@@ -91,13 +91,14 @@ class PostgresServer:
         self.close()
 
     @property
-    def _data(self) -> Path:
+    def data(self) -> Path:
+        """Return the directory that holds its data."""
         return self._directory / "data"
 
     def _initialize(self) -> None:
         if self._owner is not None:
             os.chown(self._directory, self._owner.pw_uid, self._owner.pw_gid)
-        command = [self._binaries / "initdb", "-D", self._data, "-U", "tallystick", "-A", "trust", "-E", "UTF8"]
+        command = [self._binaries / "initdb", "-D", self.data, "-U", "tallystick", "-A", "trust", "-E", "UTF8"]
         done = subprocess.run(
             [*command, "--no-locale", "--no-sync"], capture_output=True, check=False, cwd="/", **self._as_owner()
         )
@@ -105,7 +106,7 @@ class PostgresServer:
             raise ServiceMissing(f"initdb failed: {done.stderr.decode(errors='replace')[-2000:]}")
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        command = [str(self._binaries / "postgres"), "-D", str(self._data)]
+        command = [str(self._binaries / "postgres"), "-D", str(self.data)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         with (self._directory / "log").open("ab") as log:
@@ -121,7 +122,7 @@ class PostgresServer:
             )
 
     def _answers(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        status = self._data / "postmaster.pid"
+        status = self.data / "postmaster.pid"
         while process.poll() is None and time.monotonic() < deadline:
             # The last line says "ready" as soon as connections are taken.
             with contextlib.suppress(OSError):

@@ -90,8 +90,10 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
     database = PostgresDatabase(
         settings.database_url,
         clock=clock,
-        pool_size_max=settings.database.pool_size_max,
+        pool_size_max=settings.connections.pool_each,
         connect_timeout_seconds=settings.database.connect_timeout_seconds,
+        pool_timeout_seconds=settings.database.pool_timeout_seconds,
+        idle_seconds_max=settings.database.idle_seconds_max,
         statement_timeout_seconds=settings.database.statement_timeout_seconds,
         **({} if settings.database.statement_cache else {"statement_cache_size": 0}),
         auto_migrate=settings.database.auto_migrate,

@@ -10,7 +10,12 @@ POSTGRES_SCHEMES = ("postgres", "postgresql")
 _LITELLM_PARAMETERS = frozenset(
     # Options of another database client, which Postgres would refuse as unknown settings.
     {"connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "pgbouncer", "statement_cache_size",
-     "max_idle_connection_lifetime", "max_connection_lifetime", "sslaccept", "sslidentity", "sslpassword"}
+     "max_idle_connection_lifetime", "max_connection_lifetime", "sslaccept", "sslidentity"}
+)  # fmt: skip
+_LIBPQ_PARAMETERS = frozenset(
+    # Options of the C library, as hosted databases put them into their addresses, that our driver does not have.
+    {"channel_binding", "require_auth", "gssencmode", "keepalives", "keepalives_idle", "keepalives_interval",
+     "keepalives_count", "tcp_user_timeout", "load_balance_hosts", "fallback_application_name", "client_encoding"}
 )  # fmt: skip
 
 
@@ -52,7 +57,7 @@ def normalize_url(url: str) -> tuple[str, list[str]]:
         raise ValueError("is not a valid address; are special characters of the password percent-encoded?") from error
     kept, warnings = [], []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in _LITELLM_PARAMETERS:
+        if name in _LITELLM_PARAMETERS | _LIBPQ_PARAMETERS:
             warnings.append(f"database_url: the parameter {name} is not used; see the database_… settings")
         else:
             kept.append(("search_path" if name == "schema" else name, value))

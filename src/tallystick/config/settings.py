@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
 from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
+from tallystick.config.connections import ConnectionBudget, share_connections
 from tallystick.config.control_settings import ControlSettings
+from tallystick.config.database_url import database_kind
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
 from tallystick.config.rate_settings import RateSettings
@@ -178,3 +180,15 @@ class Settings(Frozen):
     """Where each setting that is given was given, by the whole name of each of its places in the file."""
     warnings: tuple[str, ...] = ()
     """What was found and is not in force."""
+
+    @property
+    def connections(self) -> ConnectionBudget:
+        """What each worker may open to PostgreSQL."""
+        database = self.database
+        return share_connections(database.pool_size_max, workers=self.workers, listens=database.statement_cache)
+
+    @model_validator(mode="after")
+    def _check_connections(self) -> Settings:
+        if database_kind(self.database_url) != "sqlite":
+            _ = self.connections
+        return self

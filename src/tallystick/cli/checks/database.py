@@ -77,9 +77,8 @@ async def _look(settings: Settings, name: str, clock: Clock) -> list[Check]:
 def _in_a_hurry(settings: Settings) -> Settings:
     database = settings.database
     seconds = min(database.connect_timeout_seconds, _CONNECT_SECONDS)
-    return settings.model_copy(
-        update={"database": database.model_copy(update={"connect_timeout_seconds": seconds, "pool_size_max": 1})}
-    )
+    hurried = {"connect_timeout_seconds": seconds, "pool_timeout_seconds": _CONNECT_SECONDS}
+    return settings.model_copy(update={"database": database.model_copy(update=hurried)})
 
 
 def _away(found: str) -> Check:

@@ -18,15 +18,18 @@ from tallystick.stores.postgres.migrator import Migrator
 from tallystick.stores.sql import load_queries
 
 Isolation = Literal["read_committed", "repeatable_read"]
+
+_WAITING_MAX = 1_000
 _log = structlog.get_logger(__name__)
 
 
 class PostgresDatabase:
     """One database. Nothing happens at construction: the first use connects and migrates.
 
-    While the database is away every use raises StoreUnavailable, within `connect_timeout_seconds`; as soon as it is
-    back the next use succeeds. `statement_cache_size=0` is for PgBouncer in transaction mode: no prepared statements
-    and no session settings are left on a connection.
+    While the database is away every use raises StoreUnavailable: within `connect_timeout_seconds` of its turn, for
+    which it waits `pool_timeout_seconds` at most, and only 1,000 wait at once. As soon as the database is back the next
+    use succeeds. `statement_cache_size=0` is for PgBouncer in transaction mode: no prepared statements and no session
+    settings are left on a connection.
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class PostgresDatabase:
         clock: Clock,
         pool_size_max: int = 10,
         connect_timeout_seconds: float = 5.0,
+        pool_timeout_seconds: float = 60.0,
+        idle_seconds_max: float = 60.0,
         statement_timeout_seconds: float = 30.0,
         migration_timeout_seconds: float = 600.0,
         statement_cache_size: int = 256,
@@ -46,6 +51,9 @@ class PostgresDatabase:
         self._url = url
         self._pool_size_max = pool_size_max
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._pool_timeout_seconds = pool_timeout_seconds
+        self._idle_seconds_max = idle_seconds_max
+        self._users = 0
         self._statement_timeout_seconds = statement_timeout_seconds
         self._statement_cache_size = statement_cache_size
         self._auto_migrate = auto_migrate
@@ -73,21 +81,26 @@ class PostgresDatabase:
         """
         with translated():
             pool = await self._connected_pool()
-            async with pool.acquire(timeout=self._connect_timeout_seconds) as connection:
+            async with pool.acquire(timeout=self._pool_timeout_seconds) as connection:
                 return await self._migrator.migrate(connection)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection to a migrated database; errors inside come out as ours."""
+        if self._users >= self._pool_size_max + _WAITING_MAX:
+            raise StoreUnavailable("Too many wait for a connection to PostgreSQL.")
+        self._users += 1
         try:
             with translated():
                 await self._ready()
                 assert self._pool is not None, "ready means that there is a pool"
-                async with self._pool.acquire(timeout=self._connect_timeout_seconds) as connection:
+                async with self._pool.acquire(timeout=self._pool_timeout_seconds) as connection:
                     yield connection
         except StoreUnavailable as error:
             await self._recover_from(error.__cause__)
             raise
+        finally:
+            self._users -= 1
 
     @asynccontextmanager
     async def transaction(
@@ -144,7 +157,7 @@ class PostgresDatabase:
 
     async def _open(self) -> None:
         pool = await self._connected_pool()
-        async with pool.acquire(timeout=self._connect_timeout_seconds) as connection:
+        async with pool.acquire(timeout=self._pool_timeout_seconds) as connection:
             if self._auto_migrate:
                 await self._migrator.migrate(connection)
             else:
@@ -163,6 +176,7 @@ class PostgresDatabase:
                 self._url,
                 min_size=0,
                 max_size=self._pool_size_max,
+                max_inactive_connection_lifetime=self._idle_seconds_max,
                 timeout=self._connect_timeout_seconds,
                 command_timeout=self._statement_timeout_seconds,
                 statement_cache_size=self._statement_cache_size,
