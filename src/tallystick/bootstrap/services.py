@@ -121,6 +121,7 @@ class Services:
         self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
         self._group = ServiceGroup(
             (
+                *(SupervisedLoop(name, run, clock=clock, metrics=metrics) for name, run in store.loops.items()),
                 *(() if shared_rates is None else (shared_rates,)),
                 self.ledger,
                 self.budgets.alerts,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tallystick.access.budget_store import BudgetStore
+from tallystick.bootstrap.passwords import open_passwords
 from tallystick.config.settings import Settings
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
@@ -32,6 +33,8 @@ class Store:
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
+    loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """By name, what a server runs beside it for ever. A command goes without."""
 
 
 def open_store(settings: Settings, *, clock: Clock) -> Store:
@@ -87,6 +90,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.ledger import PostgresLedger
     from tallystick.stores.postgres.specs import PostgresSpecStore
 
+    passwords = open_passwords(settings.database.login, url=settings.database_url, clock=clock)
     database = PostgresDatabase(
         settings.database_url,
         clock=clock,
@@ -97,7 +101,14 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         statement_timeout_seconds=settings.database.statement_timeout_seconds,
         **({} if settings.database.statement_cache else {"statement_cache_size": 0}),
         auto_migrate=settings.database.auto_migrate,
+        passwords=passwords.source if passwords else None,
     )
+
+    async def close() -> None:
+        await database.close()
+        if passwords is not None:
+            await passwords.close()
+
     ledger = PostgresLedger(database=database)
     return Store(
         kind="postgres",
@@ -110,7 +121,8 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         specs=PostgresSpecStore(database=database),
         ping=database.ping,
         migrate=database.migrate,
-        close=database.close,
+        close=close,
+        loops={"database_token": passwords.keep_fresh} if passwords else {},
     )
 
 

@@ -17,6 +17,7 @@ from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.connections import ConnectionBudget, share_connections
 from tallystick.config.control_settings import ControlSettings
+from tallystick.config.database_login import DatabaseLoginSettings
 from tallystick.config.database_url import database_kind
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
@@ -34,6 +35,7 @@ __all__ = [
     "ControlSettings",
     "CostSettings",
     "CredentialEntry",
+    "DatabaseLoginSettings",
     "DatabaseSettings",
     "JournalSettings",
     "LitellmParams",
@@ -188,7 +190,9 @@ class Settings(Frozen):
         return share_connections(database.pool_size_max, workers=self.workers, listens=database.statement_cache)
 
     @model_validator(mode="after")
-    def _check_connections(self) -> Settings:
+    def _check_database(self) -> Settings:
         if database_kind(self.database_url) != "sqlite":
             _ = self.connections
+        elif self.database.login.is_used:
+            raise ValueError("iam_token_db_auth and azure_postgresql_auth need a database_url of PostgreSQL")
         return self

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tallystick.config.database_login import DatabaseLoginSettings
 from tallystick.config.places import Given, Place, negated
 from tallystick.config.record import GIB, KIB, MIB, Frozen, PositiveCount, Seconds
 
@@ -59,6 +60,7 @@ class DatabaseSettings(Frozen):
             file=("general_settings.database_socket_timeout",),
         ),
     ] = 60.0
+    login: DatabaseLoginSettings = DatabaseLoginSettings()
     auto_migrate: Annotated[
         bool,
         Given(

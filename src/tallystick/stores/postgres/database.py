@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 import structlog
@@ -15,6 +15,7 @@ from tallystick.runtime.clock import Clock
 from tallystick.stores.postgres.connection import Connection, DirectConnection
 from tallystick.stores.postgres.errors import translated
 from tallystick.stores.postgres.migrator import Migrator
+from tallystick.stores.postgres.passwords import PasswordSource
 from tallystick.stores.sql import load_queries
 
 Isolation = Literal["read_committed", "repeatable_read"]
@@ -29,7 +30,7 @@ class PostgresDatabase:
     While the database is away every use raises StoreUnavailable: within `connect_timeout_seconds` of its turn, for
     which it waits `pool_timeout_seconds` at most, and only 1,000 wait at once. As soon as the database is back the next
     use succeeds. `statement_cache_size=0` is for PgBouncer in transaction mode: no prepared statements and no session
-    settings are left on a connection.
+    settings are left on a connection. `passwords` go before the password of the URL.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class PostgresDatabase:
         migration_timeout_seconds: float = 600.0,
         statement_cache_size: int = 256,
         auto_migrate: bool = True,
+        passwords: PasswordSource | None = None,
     ) -> None:
         self.clock = clock
         self.queries = load_queries("tallystick.stores.postgres")
@@ -57,6 +59,7 @@ class PostgresDatabase:
         self._statement_timeout_seconds = statement_timeout_seconds
         self._statement_cache_size = statement_cache_size
         self._auto_migrate = auto_migrate
+        self._passwords = passwords
         self._migrator = Migrator(clock=clock, queries=self.queries, timeout_seconds=migration_timeout_seconds)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -114,7 +117,7 @@ class PostgresDatabase:
         """Return a connection apart from the pool; it is closed with the database. Raises StoreUnavailable."""
         with translated():
             await self._ready()
-            connection: DirectConnection = await asyncpg.connect(
+            connection = await self._connect(
                 self._url,
                 timeout=self._connect_timeout_seconds,
                 command_timeout=self._statement_timeout_seconds,
@@ -182,8 +185,20 @@ class PostgresDatabase:
                 statement_cache_size=self._statement_cache_size,
                 server_settings=self._server_settings(),
                 reset=_keep_session,
+                connect=self._connect,
             )
         return self._pool
+
+    async def _connect(self, *arguments: Any, **options: Any) -> DirectConnection:  # Any: asyncpg's own, passed on.
+        """Open a connection, with a password that is good now; one that the server refuses is fetched anew once."""
+        if self._passwords is None:
+            return await asyncpg.connect(*arguments, **options)
+        password = await self._passwords.password()
+        try:
+            return await asyncpg.connect(*arguments, **options, password=password)
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            self._passwords.refuse(password)
+        return await asyncpg.connect(*arguments, **options, password=await self._passwords.password())
 
     def _server_settings(self) -> dict[str, str]:
         settings = {"application_name": "tallystick"}
