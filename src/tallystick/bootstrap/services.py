@@ -12,6 +12,7 @@ from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
+from tallystick.bootstrap.instances import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
@@ -119,6 +120,7 @@ class Services:
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         self.feed = self._change_feed()
         self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
+        self._instances = Instances(store.instances, ledger=self.ledger, feed=self.feed, clock=clock, metrics=metrics)
         self._group = ServiceGroup(
             (
                 *(SupervisedLoop(name, run, clock=clock, metrics=metrics) for name, run in store.loops.items()),
@@ -128,6 +130,7 @@ class Services:
                 self.budgets.leases,
                 self.feed,
                 SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics),
+                self._instances.heartbeat,
             )
         )
         self._settler: Settler | None = None
@@ -215,6 +218,10 @@ class Services:
     def can_serve(self) -> bool:
         """Whether calls are served: the journal takes them, and the database's objects were read at least once."""
         return self.feed.revision is not None and self.ledger.journal.has_room
+
+    async def instances(self) -> list[dict[str, object]]:
+        """All workers on this database, for the page `/health`."""
+        return await self._instances.shown()
 
     def details(self) -> Mapping[str, object]:
         """Services, journal, control objects and deployments, for the page `/health`."""

@@ -16,6 +16,7 @@ from tallystick.errors import ConfigError
 from tallystick.ledger.inspection import StoreInspector
 from tallystick.ledger.store import LedgerAuditor, LedgerReader, LedgerStore
 from tallystick.runtime.clock import Clock
+from tallystick.runtime.instances import InstanceStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Store:
     control: ControlStore
     budgets: BudgetStore
     specs: SpecStore
+    instances: InstanceStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -56,6 +58,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
+    from tallystick.stores.sqlite.instances import SqliteInstances
     from tallystick.stores.sqlite.ledger import SqliteLedger
     from tallystick.stores.sqlite.specs import SqliteSpecStore
 
@@ -75,6 +78,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         control=SqliteControlStore(database=database),
         budgets=SqliteBudgetStore(database=database),
         specs=SqliteSpecStore(database=database),
+        instances=SqliteInstances(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -87,6 +91,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.postgres.control import PostgresControlStore
     from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
+    from tallystick.stores.postgres.instances import PostgresInstances
     from tallystick.stores.postgres.ledger import PostgresLedger
     from tallystick.stores.postgres.specs import PostgresSpecStore
 
@@ -119,6 +124,7 @@ def _open_postgres(settings: Settings, clock: Clock) -> Store:
         control=PostgresControlStore(database=database),
         budgets=PostgresBudgetStore(database=database),
         specs=PostgresSpecStore(database=database),
+        instances=PostgresInstances(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=close,
