@@ -52,6 +52,23 @@ class PostgresServer:
         }
         self._initialize()
 
+    @classmethod
+    def standby_of(cls, primary: PostgresServer) -> PostgresServer:
+        """Return a streaming replica, not started yet. The primary is stopped and started again for it."""
+        standby = cls()
+        primary.stop()
+        shutil.rmtree(standby.data)
+        shutil.copytree(primary.data, standby.data)
+        primary.start()
+        (standby.data / "standby.signal").touch()
+        owner = server_owner()
+        if owner is not None:
+            for path in (standby.data, *standby.data.rglob("*")):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        standby._settings["primary_conninfo"] = f"host=127.0.0.1 port={primary.port} user=tallystick"
+        standby._settings["wal_retrieve_retry_interval"] = "100ms"
+        return standby
+
     def url(self, database: str = "postgres") -> str:
         """Return the URL of one of its databases."""
         return f"postgresql://tallystick@127.0.0.1:{self.port}/{database}"

@@ -35,6 +35,7 @@ class LeftOutGauge:
 def health_details(
     *,
     is_healthy: bool,
+    read_only: bool,
     journal: Journal,
     services: Sequence[ServiceHealth],
     feed: ChangeFeed,
@@ -55,6 +56,7 @@ def health_details(
         )
     return {
         "status": "healthy" if is_healthy else "unhealthy",
+        "mode": "read_only" if read_only else "read_write",
         "journal": {
             "slot": journal.slot.name,
             "producer_id": journal.producer_id,

@@ -19,7 +19,7 @@ from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.settle import Settler
-from tallystick.config.settings import Settings
+from tallystick.config.settings import Settings, UpstreamSettings
 from tallystick.control.build import SnapshotBuilder
 from tallystick.control.deployment import Snapshot
 from tallystick.control.feed import ChangeFeed
@@ -96,12 +96,7 @@ class Services:
             user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
-        self.transport = Transport(
-            connections_max=settings.upstream.connections_max,
-            connections_per_host_max=settings.upstream.connections_per_host_max,
-            keep_alive_seconds=settings.upstream.keepalive_seconds,
-            connect_timeout_seconds=settings.upstream.connect_timeout_seconds,
-        )
+        self.transport = _transport(settings.upstream)
         self._providers = build_providers(
             self.transport,
             new_id=lambda: new_event_id(clock.now()),
@@ -119,7 +114,13 @@ class Services:
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         self.feed = self._change_feed()
-        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
+        self.writer = ObjectWriter(
+            store.control,
+            sealer=Sealer(key_ring),
+            clock=clock,
+            on_applied=self.feed.catch_up,
+            read_only=settings.read_only,
+        )
         self._instances = Instances(store.instances, ledger=self.ledger, feed=self.feed, clock=clock, metrics=metrics)
         self._group = ServiceGroup(
             (
@@ -227,6 +228,7 @@ class Services:
         """Services, journal, control objects and deployments, for the page `/health`."""
         return health_details(
             is_healthy=self.can_serve(),
+            read_only=self.settings.read_only,
             journal=self.ledger.journal,
             services=self._group.health(),
             feed=self.feed,
@@ -237,6 +239,15 @@ class Services:
 
     def render_metrics(self) -> bytes:
         return self.metrics.render()
+
+
+def _transport(settings: UpstreamSettings) -> Transport:
+    return Transport(
+        connections_max=settings.connections_max,
+        connections_per_host_max=settings.connections_per_host_max,
+        keep_alive_seconds=settings.keepalive_seconds,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+    )
 
 
 def _ledger_service(

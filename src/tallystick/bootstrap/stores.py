@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tallystick.access.budget_store import BudgetStore
-from tallystick.bootstrap.passwords import open_passwords
+from tallystick.bootstrap.postgres import open_postgres
 from tallystick.config.settings import Settings
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
@@ -39,13 +39,20 @@ class Store:
     """By name, what a server runs beside it for ever. A command goes without."""
 
 
-def open_store(settings: Settings, *, clock: Clock) -> Store:
-    """Return the store that `database_url` names. Raises ConfigError when its adapter can't be loaded."""
+def _nothing(_outcome: str) -> None:
+    return
+
+
+def open_store(settings: Settings, *, clock: Clock, on_replica_read: Callable[[str], None] = _nothing) -> Store:
+    """Return the store that `database_url` names. Raises ConfigError when its adapter can't be loaded.
+
+    `on_replica_read` hears where each read went that might go to a read replica.
+    """
     scheme = settings.database_url.partition(":")[0]
     if scheme == "sqlite":
         return _open_sqlite(settings, clock)
     try:
-        return _open_postgres(settings, clock)
+        return _open_postgres(settings, clock, on_replica_read)
     except ImportError as error:
         raise ConfigError(
             f"PostgreSQL needs the package {error.name}: install tallystick[postgres]", key_path="database_url"
@@ -67,7 +74,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path.parent} can't be made: {error.strerror}", key_path="database_url") from error
-    database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate)
+    database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate and not settings.read_only)
     ledger = SqliteLedger(database=database)
     return Store(
         kind="sqlite",
@@ -85,50 +92,32 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     )
 
 
-def _open_postgres(settings: Settings, clock: Clock) -> Store:
+def _open_postgres(settings: Settings, clock: Clock, on_replica_read: Callable[[str], None]) -> Store:
     from tallystick.stores.postgres.audit import PostgresAuditor
     from tallystick.stores.postgres.budgets import PostgresBudgetStore
     from tallystick.stores.postgres.control import PostgresControlStore
-    from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
     from tallystick.stores.postgres.instances import PostgresInstances
     from tallystick.stores.postgres.ledger import PostgresLedger
     from tallystick.stores.postgres.specs import PostgresSpecStore
 
-    passwords = open_passwords(settings.database.login, url=settings.database_url, clock=clock)
-    database = PostgresDatabase(
-        settings.database_url,
-        clock=clock,
-        pool_size_max=settings.connections.pool_each,
-        connect_timeout_seconds=settings.database.connect_timeout_seconds,
-        pool_timeout_seconds=settings.database.pool_timeout_seconds,
-        idle_seconds_max=settings.database.idle_seconds_max,
-        statement_timeout_seconds=settings.database.statement_timeout_seconds,
-        **({} if settings.database.statement_cache else {"statement_cache_size": 0}),
-        auto_migrate=settings.database.auto_migrate,
-        passwords=passwords.source if passwords else None,
-    )
-
-    async def close() -> None:
-        await database.close()
-        if passwords is not None:
-            await passwords.close()
-
+    opened = open_postgres(settings, clock=clock, on_replica_read=on_replica_read)
+    database = opened.database
     ledger = PostgresLedger(database=database)
     return Store(
         kind="postgres",
         ledger=ledger,
-        reader=ledger,
+        reader=opened.replicated_reader or ledger,
         auditor=PostgresAuditor(database=database),
         inspector=PostgresInspector(database=database),
-        control=PostgresControlStore(database=database),
+        control=PostgresControlStore(database=database, audit_log=opened.replicated_audit),
         budgets=PostgresBudgetStore(database=database),
         specs=PostgresSpecStore(database=database),
         instances=PostgresInstances(database=database),
         ping=database.ping,
         migrate=database.migrate,
-        close=close,
-        loops={"database_token": passwords.keep_fresh} if passwords else {},
+        close=opened.close,
+        loops=opened.loops,
     )
 
 

@@ -88,7 +88,9 @@ async def _serve(
     sys.setswitchinterval(_SWITCH_SECONDS)
     clock = SystemClock()
     metrics = Metrics(multiprocess_directory=os.environ.get(_MULTIPROCESS_VARIABLE))
-    store = open_store(settings, clock=clock)
+    store = open_store(
+        settings, clock=clock, on_replica_read=lambda outcome: metrics.replica_reads.labels(outcome).inc()
+    )
     services = Services(
         settings,
         store=store,

@@ -117,6 +117,25 @@ class Settings(Frozen):
             environment=("DATABASE_URL",),
         ),
     ]
+    database_url_read_replica: Annotated[
+        str | None,
+        Field(repr=False),
+        Given(
+            name="database_url_read_replica",
+            description="A streaming replica of the PostgreSQL database, for reports, lists of the ledger and the "
+            "audit. Also from DATABASE_HOST_READ_REPLICA and so on; what is not given, but the host, is as for "
+            "the database.",
+            environment=("DATABASE_URL_READ_REPLICA",),
+        ),
+    ] = None
+    read_only: Annotated[
+        bool,
+        Given(
+            name="read_only",
+            description="Serve calls and reports, and change nothing: admin writes are answered with 503, nothing is "
+            "migrated, and commits wait in the journal while the database takes none.",
+        ),
+    ] = False
     master_key: Annotated[
         str | None,
         Field(min_length=1, repr=False),
@@ -187,12 +206,19 @@ class Settings(Frozen):
     def connections(self) -> ConnectionBudget:
         """What each worker may open to PostgreSQL."""
         database = self.database
-        return share_connections(database.pool_size_max, workers=self.workers, listens=database.statement_cache)
+        return share_connections(
+            database.pool_size_max, workers=self.workers, listens=database.statement_cache and not self.read_only
+        )
 
     @model_validator(mode="after")
     def _check_database(self) -> Settings:
+        replica = self.database_url_read_replica
+        if replica is not None and database_kind(replica) == "sqlite":
+            raise ValueError("database_url_read_replica must be of PostgreSQL")
         if database_kind(self.database_url) != "sqlite":
             _ = self.connections
+        elif replica is not None:
+            raise ValueError("database_url_read_replica needs a database_url of PostgreSQL")
         elif self.database.login.is_used:
             raise ValueError("iam_token_db_auth and azure_postgresql_auth need a database_url of PostgreSQL")
         return self

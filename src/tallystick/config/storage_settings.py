@@ -20,7 +20,7 @@ class DatabaseSettings(Frozen):
         Given(
             name="database_pool_size_max",
             description="Most connections of this host to the database: its workers share them evenly, and one of each "
-            "worker listens for changes. Default: 10 for each worker.",
+            "worker listens for changes. As many again go to a read replica. Default: 10 for each worker.",
             file=("general_settings.database_connection_pool_limit",),
         ),
     ] = None
@@ -43,6 +43,14 @@ class DatabaseSettings(Frozen):
             ),
         ),
     ] = 60.0
+    replica_wait_seconds: Annotated[
+        Seconds,
+        Given(
+            name="database_replica_wait_seconds",
+            description="Longest wait of a report until the read replica has all that was committed before it was "
+            "asked for. Then the database itself answers.",
+        ),
+    ] = 0.5
     idle_seconds_max: Annotated[
         float,
         Field(ge=0, allow_inf_nan=False),

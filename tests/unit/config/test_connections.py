@@ -49,3 +49,43 @@ def test_what_only_the_c_library_knows_is_left_out_of_the_address() -> None:
     settings = load_settings(config_file=None, overrides={}, environ=environ)
     assert settings.database_url == "postgresql://u@h/d?sslmode=require"
     assert any("channel_binding" in warning for warning in settings.warnings)
+
+
+def test_the_replica_in_parts_is_as_the_database_where_nothing_else_is_said() -> None:
+    environ = {
+        "DATABASE_HOST": "h",
+        "DATABASE_USER": "u",
+        "DATABASE_PASSWORD": "p@",
+        "DATABASE_NAME": "d",
+        "DATABASE_HOST_READ_REPLICA": "r",
+        "DATABASE_PORT_READ_REPLICA": "5433",
+    }
+    settings = load_settings(config_file=None, overrides={}, environ=environ)
+    assert settings.database_url == "postgresql://u:p%40@h/d"
+    assert settings.database_url_read_replica == "postgresql://u:p%40@r:5433/d"
+    assert settings.warnings == ()
+    assert "p%40" not in repr(settings)
+
+
+def test_parts_of_a_replica_that_name_no_host_are_not_used() -> None:
+    environ = {"DATABASE_URL": "postgresql://u@h/d", "DATABASE_PORT_READ_REPLICA": "5433"}
+    settings = load_settings(config_file=None, overrides={}, environ=environ)
+    assert settings.database_url_read_replica is None
+    assert any("DATABASE_PORT_READ_REPLICA" in warning for warning in settings.warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"database_url_read_replica": "postgresql://u@r/d"}, "needs a database_url of PostgreSQL"),
+        ({"database_url": "postgresql://u@h/d", "database_url_read_replica": "sqlite:////x"}, "must be of PostgreSQL"),
+        ({"iam_token_db_auth": "true"}, "need a database_url of PostgreSQL"),
+        (
+            {"database_url": "postgresql://u@h/d", "iam_token_db_auth": "true", "azure_postgresql_auth": "true"},
+            "can't both be on",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(given, reason) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_settings(config_file=None, overrides=given, environ={})

@@ -64,7 +64,7 @@ def test_a_hole_is_refused(tmp_path, monkeypatch):
 
 def test_a_newer_database_that_leaves_this_release_behind_is_refused():
     assert plan(FILES, [applied(1), applied(2), applied(4, name="contract_0002_drop_c")]).newer == (4,)
-    with pytest.raises(MigrationFailed, match="0004_contract_0003_drop_c.*one that has migration 0003"):
+    with pytest.raises(MigrationFailed, match=r"0004_contract_0003_drop_c.*one that has migration 0003"):
         plan(FILES, [applied(1), applied(2), applied(3), applied(4, name="contract_0003_drop_c")])
 
 

@@ -20,6 +20,7 @@ from tallystick.stores.sql import load_queries
 
 Isolation = Literal["read_committed", "repeatable_read"]
 
+STATEMENTS_CACHED = 256
 _WAITING_MAX = 1_000
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +32,7 @@ class PostgresDatabase:
     which it waits `pool_timeout_seconds` at most, and only 1,000 wait at once. As soon as the database is back the next
     use succeeds. `statement_cache_size=0` is for PgBouncer in transaction mode: no prepared statements and no session
     settings are left on a connection. `passwords` go before the password of the URL.
+    `read_only` is for a standby: it is not migrated, and nobody listens, which a standby does not allow.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class PostgresDatabase:
         idle_seconds_max: float = 60.0,
         statement_timeout_seconds: float = 30.0,
         migration_timeout_seconds: float = 600.0,
-        statement_cache_size: int = 256,
+        statement_cache_size: int = STATEMENTS_CACHED,
         auto_migrate: bool = True,
         passwords: PasswordSource | None = None,
+        read_only: bool = False,
     ) -> None:
         self.clock = clock
         self.queries = load_queries("tallystick.stores.postgres")
@@ -58,7 +61,8 @@ class PostgresDatabase:
         self._users = 0
         self._statement_timeout_seconds = statement_timeout_seconds
         self._statement_cache_size = statement_cache_size
-        self._auto_migrate = auto_migrate
+        self._auto_migrate = auto_migrate and not read_only
+        self._read_only = read_only
         self._passwords = passwords
         self._migrator = Migrator(clock=clock, queries=self.queries, timeout_seconds=migration_timeout_seconds)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -70,7 +74,7 @@ class PostgresDatabase:
     @property
     def keeps_sessions(self) -> bool:
         """Whether a connection is a session of its own, in which one may listen."""
-        return self._statement_cache_size > 0
+        return self._statement_cache_size > 0 and not self._read_only
 
     async def ping(self) -> None:
         """Prove that the database answers. Raises StoreUnavailable."""
@@ -218,7 +222,8 @@ class PostgresDatabase:
         """Give up what an outage has made stale."""
         if isinstance(cause, asyncpg.UndefinedTableError):
             self._is_ready = False  # Someone has put another database in this one's place: migrate it at next use.
-        if isinstance(cause, asyncpg.ReadOnlySQLTransactionError) and self._pool is not None:
+        is_standby = isinstance(cause, asyncpg.ReadOnlySQLTransactionError)
+        if is_standby and not self._read_only and self._pool is not None:
             await self._pool.expire_connections()  # After a failover they lead to the former primary.
 
 
