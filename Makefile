@@ -42,6 +42,7 @@ format: $(VENV)/.stamp-test  ## Rewrite the code to the format that `check` asks
 bench: $(VENV)/.stamp-test  ## Measure commits, administration, gateway, rate limits, memory and start, each beside its yardstick
 	$(BIN)/python bench/commits.py
 	$(BIN)/python bench/control.py --keys 20000
+	$(BIN)/python bench/admission.py
 	$(BIN)/python bench/gateway.py
 	$(BIN)/python bench/rates.py
 	$(BIN)/python bench/memory.py

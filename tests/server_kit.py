@@ -235,6 +235,11 @@ class UpstreamProcess:
 
         return list((await eventually(ask, seconds=30, what="the upstream answers"))[0])
 
+    async def release(self, session: aiohttp.ClientSession) -> None:
+        """Let it answer the calls that it holds, and all that come."""
+        async with session.get(f"http://127.0.0.1:{self.port}/release") as response:
+            assert response.status == 200
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()

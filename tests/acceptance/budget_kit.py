@@ -9,13 +9,13 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 
+from acceptance.kit import metric
 from acceptance.load import Call, Load, committed_calls, read_ledger
 from acceptance.upstream_process import FIXED_TOKENS
 from server_kit import (
@@ -25,7 +25,6 @@ from server_kit import (
     ServerProcess,
     UpstreamProcess,
     eventually,
-    serving,
 )
 from tallystick.ledger.event import SpendEvent
 
@@ -35,7 +34,6 @@ CALL_NANO_USD = FIXED_TOKENS[0] * INPUT_NANO_USD + FIXED_TOKENS[1] * OUTPUT_NANO
 MAX_TOKENS = FIXED_TOKENS[1]
 ESTIMATE_NANO_USD_MAX = 70 * INPUT_NANO_USD + MAX_TOKENS * OUTPUT_NANO_USD
 """What a call with MAX_TOKENS is taken to cost at most: its body is shorter than 210 bytes."""
-MODELS = ("fixed", "fixed:5", "fixed:30")
 _SETTLED_SECONDS = 20.0
 _MONEY = re.compile(
     r"(Current cost: |Spend=)(?P<spend>\d+\.\d+), (Max budget: |Budget=)(?P<limit>\d+\.\d+)\..*\b(resets at|not reset)"
@@ -50,39 +48,6 @@ def usd(calls: int) -> float:
 def usable(budget_calls: int, *, estimate_nano_usd: int = ESTIMATE_NANO_USD_MAX) -> int:
     """Return how many calls a budget for so many has surely room for: the last one's estimate has to fit as well."""
     return (budget_calls * CALL_NANO_USD - estimate_nano_usd) // CALL_NANO_USD + 1
-
-
-@contextmanager
-def started(
-    tmp_path: Path,
-    upstream: UpstreamProcess,
-    database_url: str | None,
-    *,
-    instances: int = 1,
-    models: tuple[str, ...] = MODELS,
-    sections: dict[str, Any] | None = None,
-    **general: Any,
-) -> Iterator[list[ServerProcess]]:
-    """Start instances, each with its own home. What is observed by calls is not to wait for the disk."""
-    quick = {
-        "database_connect_timeout_seconds": 1,
-        "database_statement_timeout_seconds": 3,
-        "journal_sync": "write",
-        "budget_idle_seconds": 1,
-    }
-    with ExitStack() as stack:
-        servers = [
-            ServerProcess(
-                tmp_path / f"home-{number}",
-                upstream_url=upstream.url,
-                models=models,
-                database_url=database_url,
-                general={**quick, **general},
-                sections=sections,
-            )
-            for number in range(instances)
-        ]
-        yield [stack.enter_context(serving(server)) for server in servers]
 
 
 class Instances:
@@ -114,9 +79,18 @@ class Instances:
         return {"authorization": f"Bearer {(await self.write('/key/generate', fields))['key']}"}
 
     async def known_key(self, **fields: Any) -> dict[str, str]:
-        """Return the header with a new key that every instance knows. It has used nothing of its budget."""
+        """Return the header with a new key that every instance knows. It has used nothing of its budget.
+
+        The change feed has to bring the key's making first: with it, what is known of the key is forgotten once.
+        """
+        before = {server.url: await metric(server, self.session, "change_feed_revision") for server in self.servers}
         headers = await self.key(**fields)
         for server in self.servers:
+
+            async def is_heard_of(server: ServerProcess = server) -> bool:
+                return await metric(server, self.session, "change_feed_revision") > before[server.url]
+
+            await eventually(is_heard_of, seconds=30, what="the change feed has brought the key")
             async with self.session.get(f"{server.url}/v1/models", headers=headers) as response:
                 assert response.status == 200, await response.text()
         return headers
@@ -137,6 +111,10 @@ class Instances:
         load = self._loads[instance % len(self._loads)]
         return await load.call(self.session, model, leaves_after=leaves_after, headers=headers, **fields)
 
+    def instance_of(self, call_id: str) -> int:
+        """Return which instance a call was made of."""
+        return next(number for number, load in enumerate(self._loads) if call_id.startswith(f"{load.seed}-"))
+
     async def calls(
         self, headers: Headers, *, count: int, clients: int, leave_every: int = 0, **fields: Any
     ) -> list[Call]:
@@ -152,6 +130,29 @@ class Instances:
             for _ in range(clients):
                 group.create_task(client())
         return made
+
+    @asynccontextmanager
+    async def spending(
+        self, headers: Headers, *, clients: int, pause: float = 0.05, **fields: Any
+    ) -> AsyncIterator[list[Call]]:
+        """Let clients call all instances in turn while the block runs; one that was refused pauses. Lends the calls."""
+        made, ending = list[Call](), asyncio.Event()
+
+        async def client(position: int) -> None:
+            for number in itertools.count(position):
+                if ending.is_set():
+                    return
+                made.append(call := await self.call(number, headers, **fields))
+                if call.status != 200:
+                    await asyncio.sleep(pause)  # The processor is needed by who is being started.
+
+        async with asyncio.TaskGroup() as group:
+            for position in range(clients):
+                group.create_task(client(position))
+            try:
+                yield made
+            finally:
+                ending.set()
 
     async def use_up(self, headers: Headers, made: list[Call], *, wanted: int, **fields: Any) -> None:
         """Go on with one call after the other until so many were answered: what is only reserved comes back soon."""
@@ -169,7 +170,11 @@ class Instances:
     async def events_of(self, calls: Sequence[Call], *, server: ServerProcess | None = None) -> list[SpendEvent]:
         """Return the events of these calls when all are there that were answered, begun or left."""
         server = server or self.servers[0]
-        await committed_calls(server, self.session, {call.call_id for call in calls if call.status == 200})
+        await committed_calls(server, self.session, {call.call_id for call in answered(calls)})
+        return await self.events_now(calls, server=server)
+
+    async def events_now(self, calls: Sequence[Call], *, server: ServerProcess) -> list[SpendEvent]:
+        """Return those of their events that are committed."""
         ids = {call.call_id for call in calls}
         return [event for event in await read_ledger(server) if event.metadata["call"] in ids]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
 
+from acceptance.budget_fleet import Fleet, started
 from server_kit import UpstreamProcess, upstream_process
+from services import PostgresServer, RedisServer
 
 _SECONDS_A_KILL = 15
 _SECONDS_A_WRITE = 20
@@ -99,3 +102,19 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def budget_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three instances with a PostgreSQL and a Redis of their own, which a test may stop and has to start again."""
+    path = tmp_path_factory.mktemp("fleet")
+    # A Redis that is late is as good as none; on a machine that has other things to do it may be.
+    patient = {"budget_lease_seconds": 3, "redis_socket_timeout": 5}
+    with (
+        ThreadPoolExecutor(max_workers=1) as thread,
+        upstream_process() as upstream,
+        PostgresServer() as postgres,
+        RedisServer() as redis,
+        started(path, upstream, postgres.url(), instances=3, redis_url=redis.url, **patient) as servers,
+    ):
+        yield Fleet(servers=servers, upstream=upstream, postgres=postgres, redis=redis, thread=thread)

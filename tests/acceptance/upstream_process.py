@@ -1,11 +1,13 @@
 """An upstream in a process of its own, so that it survives what is killed: python upstream_process.py PORT
 
 It answers by the model's name, `kind[:milliseconds]`, and by the caller's own id in `metadata.call`, on which its usage
-depends, so that a test can tell what an event must hold. GET /seen lists the ids that were asked, in order.
+depends, so that a test can tell what an event must hold. GET /seen lists the ids that were asked, in order, and
+GET /release lets go of what is held.
 
     plain, slow:MS      a chat answer, at once or after so long
     stream, pause:MS    with "stream": true: chunks, at once or with so long a pause between them
     silent              never answers
+    held                answers when it is released
     keyed               an answer whose text is the authorization that it was called with
     fixed, fixed:MS     as plain, slow, stream and pause, and its usage is the same for every call
     second              refuses the first request of each call, and answers the second
@@ -40,8 +42,9 @@ def usage_of(call_id: str, model: str = "") -> dict[str, int]:
 class _Connection(asyncio.Protocol):
     """One keep-alive connection; its requests come one after the other."""
 
-    def __init__(self, seen: list[str]) -> None:
+    def __init__(self, seen: list[str], released: asyncio.Event) -> None:
         self._seen = seen
+        self._released = released
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._body = b""
@@ -75,6 +78,10 @@ class _Connection(asyncio.Protocol):
         if self._url == b"/seen":
             self._send(200, json.dumps(self._seen).encode())
             return
+        if self._url == b"/release":
+            self._released.set()
+            self._send(200, b"{}")
+            return
         request = json.loads(self._body)
         call_id = request["metadata"]["call"]
         is_first = call_id not in self._seen if request["model"] == "second" else False
@@ -89,6 +96,8 @@ class _Connection(asyncio.Protocol):
         pause = int(milliseconds or 0) / 1000
         if kind == "silent":
             await asyncio.Event().wait()
+        if kind == "held":
+            await self._released.wait()
         if request.get("stream"):
             await self._stream(request, pause)
             return
@@ -139,7 +148,8 @@ def _chunks(request: dict[str, Any]) -> list[bytes]:
 
 async def _serve(port: int) -> None:
     seen: list[str] = []
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(seen), "127.0.0.1", port)
+    released = asyncio.Event()
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(seen, released), "127.0.0.1", port)
     await server.serve_forever()
 
 

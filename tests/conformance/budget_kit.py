@@ -129,6 +129,8 @@ TIMES = {
     "days of another zone": (MIDNIGHT - timedelta(hours=18, minutes=30), MIDNIGHT + timedelta(hours=5, minutes=30)),
     "a day of 23 hours": (MIDNIGHT + timedelta(hours=5), MIDNIGHT + timedelta(hours=28)),
     "within a day": (MIDNIGHT + timedelta(hours=5), START),
+    "most of a day": (MIDNIGHT + timedelta(hours=5), MIDNIGHT + timedelta(hours=22)),
+    "days of a zone in the east": (MIDNIGHT - timedelta(hours=2), MIDNIGHT + timedelta(hours=22)),
     "a second": (START, START + timedelta(seconds=1)),
     "to the millisecond": (START - timedelta(milliseconds=1), START),
     "the day after": (MIDNIGHT + DAY, MIDNIGHT + 2 * DAY),

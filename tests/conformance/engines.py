@@ -117,7 +117,8 @@ async def open_postgres(place: Place, *, statement_cache_size: int = 256) -> Asy
         )
         await connection.execute("UPDATE instances SET seen_at = seen_at - $1::interval", timedelta(seconds=seconds))
         await connection.execute(
-            "UPDATE budget_windows SET wanted_until = wanted_until - $1::interval", timedelta(seconds=seconds)
+            "UPDATE budget_windows SET wanted_until = wanted_until - $1::interval, leased_at = leased_at - $1",
+            timedelta(seconds=seconds),
         )
         await connection.close()
 
@@ -163,9 +164,6 @@ async def empty_postgres(place: Place) -> None:
     """)
     await connection.close()
 
-
-BUDGET_ENGINES = ("memory", "sqlite", "postgres", "pgbouncer")
-"""The engines that keep budgets: contract tests of budgets run against these."""
 
 ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
     "memory": open_memory,

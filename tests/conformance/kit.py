@@ -46,10 +46,9 @@ class Engine:
     instances: InstanceStore
     clock: FakeClock
     tamper: Callable[[str], Awaitable[None]]
-    budgets: BudgetStore | None = None
-    peer_budgets: BudgetStore | None = None
-    """Of the engines in `engines.BUDGET_ENGINES`."""
-    let_pass: Callable[[float], Awaitable[None]] | None = None
+    budgets: BudgetStore
+    peer_budgets: BudgetStore
+    let_pass: Callable[[float], Awaitable[None]]
     """Let so many seconds pass, also for the database's own clock, by which leases are counted."""
 
 

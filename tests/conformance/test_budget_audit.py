@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conformance.budget_kit import DAY, KEY, MIDNIGHT, commit, day_of, held, lease, lifetime_of, look, request, take
-from conformance.engines import BUDGET_ENGINES
 from conformance.kit import BUDGETS_MENDABLE, Engine
 from tallystick.access.scopes import Scope, Window
-
-pytestmark = pytest.mark.parametrize("engine", BUDGET_ENGINES, indirect=True)
 
 
 @pytest.fixture

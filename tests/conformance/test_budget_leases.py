@@ -22,16 +22,14 @@ from conformance.budget_kit import (
     request,
     take,
 )
-from conformance.engines import BUDGET_ENGINES
 from conformance.kit import Engine, make_batch, make_event
 from tallystick.access.budget_store import LeaseReply, LeaseState
-from tallystick.access.grants import NOTICE_SHARE
+from tallystick.access.grants import notice_seconds
 from tallystick.access.scopes import Scope, Window
 from tallystick.ledger.batch import batch_of
 
-pytestmark = pytest.mark.parametrize("engine", BUDGET_ENGINES, indirect=True)
 LATER = SECONDS + 1
-NOTICE = SECONDS * NOTICE_SHARE + 1
+NOTICE = notice_seconds(SECONDS) + 1
 
 
 async def let_lapse(engine: Engine, window: Window) -> None:

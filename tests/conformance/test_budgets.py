@@ -12,6 +12,7 @@ from conformance.budget_kit import (
     EVERY_SCOPE,
     KEY,
     MIDNIGHT,
+    SECONDS,
     TEAM,
     TIMES,
     commit,
@@ -22,14 +23,12 @@ from conformance.budget_kit import (
     motley_events,
     request,
     spent_in,
+    take,
 )
-from conformance.engines import BUDGET_ENGINES
 from conformance.kit import START, Engine, make_batch, make_event, with_dead_letter
 from tallystick.access.budget_store import WindowSum
 from tallystick.access.scopes import Scope, Window
 from tallystick.ledger.batch import batch_of
-
-pytestmark = pytest.mark.parametrize("engine", BUDGET_ENGINES, indirect=True)
 
 
 @pytest.mark.parametrize("model", ["", "small"])
@@ -206,6 +205,20 @@ async def test_a_window_before_that_nobody_made_is_summed(engine: Engine, spent:
     assert (await lease(engine, "p", asked)).states[0].carried_nano_usd == carried
 
 
+@pytest.mark.parametrize("is_made", [True, False])
+@pytest.mark.parametrize(("limit", "previous_limit", "carried"), [(100, 130, 0), (100, 110, 20), (500, 100, 30)])
+async def test_what_is_carried_is_above_the_limit_of_the_window_before(
+    engine: Engine, limit: int, previous_limit: int, carried: int, is_made: bool
+) -> None:
+    """What an admin has forgiven there is in that limit; what is in force in the new window is no part of it."""
+    yesterday = Window(KEY, MIDNIGHT - DAY, MIDNIGHT)
+    if is_made:
+        await lease(engine, "p", request(yesterday, 100))
+    await commit(engine, "p", 1, [130], started_at=MIDNIGHT - timedelta(seconds=1))
+    asked = request(day_of(), limit, previous=yesterday, previous_limit_nano_usd=previous_limit)
+    assert (await lease(engine, "p", asked)).states[0].carried_nano_usd == carried
+
+
 async def test_without_a_window_before_nothing_is_carried(engine: Engine) -> None:
     await commit(engine, "p", 1, [130], started_at=MIDNIGHT - timedelta(seconds=1))
     assert (await lease(engine, "p", request(day_of(), 100))).states[0].carried_nano_usd == 0
@@ -270,6 +283,32 @@ async def test_an_alert_of_a_window_that_nobody_leased_from(engine: Engine) -> N
     assert not await engine.peer_budgets.claim_alert(day_of(), level=50)
     await commit(engine, "p", 2, [7])
     assert await look(engine, day_of()) == WindowSum(window=day_of(), spent_nano_usd=12)
+    assert (await engine.auditor.audit()).differences == ()
+
+
+@pytest.mark.parametrize(
+    "scope", [Scope("session", "s1", "k1"), Scope("end_user", "e1"), Scope("end_user", "e1", "", "m")]
+)
+async def test_windows_without_an_end_that_nobody_asks_for_are_trimmed_and_made_anew(
+    engine: Engine, scope: Scope
+) -> None:
+    window = lifetime_of(scope)
+    await take(engine, "p", window, 10)
+    await lease(engine, "p", request(lifetime_of(KEY)))
+    await commit(engine, "p", 1, [7], session_id="s1", end_user_id="e1", model_group="m")
+    await engine.let_pass(31 * 86_400)
+    await engine.budgets.renew("p", seconds=SECONDS)
+    assert await engine.budgets.trim(ended_days=30) == 0, "there is a lease of it"
+    await engine.budgets.release("p")
+    await lease(engine, "p", request(window))
+    assert await engine.budgets.trim(ended_days=32) == 0
+    assert (await look(engine, window)).limit_nano_usd == 10_000
+    assert await engine.budgets.trim(ended_days=30) == 1, "a key's stays"
+    assert (await look(engine, window)).limit_nano_usd is None
+    await commit(engine, "p", 2, [5], session_id="s1", end_user_id="e1", model_group="m")
+    assert (await take(engine, "q", window, 10)).spent_nano_usd == 12
+    await engine.let_pass(29 * 86_400)
+    assert await engine.budgets.trim(ended_days=30) == 0
     assert (await engine.auditor.audit()).differences == ()
 
 

@@ -34,6 +34,8 @@ class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Further ids whose events count in the window (`Budget.entity_ids`)."""
     previous: Window | None = None
     """The window before, when what was spent there above the limit is to be carried into this one."""
+    previous_limit_nano_usd: int | None = None
+    """What was in force at the end of the window before, its own corrections taken off; None: the same as now."""
 
 
 class LeaseState(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +84,7 @@ class BudgetStore(Protocol):
 
         Windows are locked in their order, made when they are not there (spent = the sum of their committed events,
         exact although commits go on), and freed of the leases of others that have lapsed: one that is found past its
-        time for the first time lasts for `grants.NOTICE_SHARE` of `seconds` once more. Each gets max(need, min(want,
+        time for the first time lasts for `grants.notice_seconds` once more. Each gets max(need, min(want,
         room // share)), at most its room, which is limit - spent - carried - leased; when a room is below its need,
         nothing is granted, and those windows of which others hold leases are marked as wanted for some seconds. A
         window that is wanted gives no more than the need. Every lease of the holder on these windows, granted or not,
@@ -114,4 +116,8 @@ class BudgetStore(Protocol):
         """Note that an alert of this level is sent for the window; False when one of this level or above was."""
 
     async def trim(self, *, ended_days: float) -> int:
-        """Delete windows that ended so many days ago and have no leases; return how many."""
+        """Delete windows without leases that ended so many days ago; return how many.
+
+        Those without an end of INVENTED_TYPES, too, that nobody has leased from for so long: they are made anew, with
+        the sum of their events, when somebody asks again.
+        """

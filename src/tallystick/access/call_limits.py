@@ -1,14 +1,14 @@
 """From a call to the limits that hold for it: its key's, and those of all that the call itself names.
 
-To the principal's come, in this order: a user whom a header names, the end user, the tags, the session, and the global
-budget. Most calls add nothing, and get the principal's own tuple.
+To the principal's come, in this order: a user whom a header names and its memberships, the end user, the tags, the
+session, and the global budget. Most calls add nothing, and get the principal's own tuple.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,18 +16,19 @@ import structlog
 
 from tallystick.access.budgets import budget_limits
 from tallystick.access.customers import CustomerSpec
-from tallystick.access.limit_lookups import LimitLookups
-from tallystick.access.limit_lookups import Limits as Found
+from tallystick.access.limit_lookups import ItemT, Kept, LimitLookups
 from tallystick.access.limits import Limits
 from tallystick.access.principal import Principal
-from tallystick.access.principal_limits import user_limits
+from tallystick.access.principal_limits import limits_of_member, user_limits
 from tallystick.access.scoped_limits import ScopedLimits, corrections_of, limits_of, log_unreadable
 from tallystick.access.scopes import Budget, Scope
 from tallystick.access.tags import TagSpec
+from tallystick.access.teams import MemberSpec
 from tallystick.access.users import UserSpec
 from tallystick.config.settings import BudgetSettings
+from tallystick.control.feed import Follower
 from tallystick.control.live_settings import LiveSettings
-from tallystick.control.objects import ControlObject, Kind, ObjectRef, spec_as
+from tallystick.control.objects import ControlObject, Kind, ObjectRef, member_id, spec_as
 from tallystick.control.store import ControlStore
 from tallystick.errors import BudgetUnknown, StoreUnavailable
 from tallystick.pricing.money import nano_usd_from_usd
@@ -36,11 +37,25 @@ from tallystick.runtime.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+Found = tuple[ScopedLimits, ...]
+
 _NOTHING: Final[Found] = ()
+_SESSIONS_MAX: Final = 10_000
+_NOBODY: Final = MemberSpec(role="")
+
+
+class _Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """A user in a team, as its row and its budget row say. What the team gives its members comes with each call."""
+
+    spec: MemberSpec
+    shared: Limits | None
 
 
 class CallLimits:
-    """Gives the limits of calls. A `Follower` of the change feed, which goes before those who read what it changes."""
+    """Gives the limits of calls, the same objects call after call: others keep what they made of them by identity.
+
+    A `Follower` of the change feed, which goes before those who read what it changes.
+    """
 
     def __init__(
         self,
@@ -58,19 +73,26 @@ class CallLimits:
         self._global = _global_limits(settings)
         self._session_budget_nano_usd = _nano_usd(settings.max_budget_per_session)
         self._end_user_default = Limits(max_budget_nano_usd=_nano_usd(settings.max_end_user_budget))
+        self._sessions: Kept[tuple[str, str, int], Found] = Kept(_SESSIONS_MAX)
         self._is_default_known = settings.max_end_user_budget_id is None
         self._providers = _provider_budgets(settings)
         self._rollover = _Rollover(kept_max=cache_max)
-        of_kind = {
-            kind: LimitLookups(kind, store, limits_of=read, clock=clock, metrics=metrics, cache_max=cache_max)
-            for kind, read in (
-                (Kind.USER, self._of_user),
-                (Kind.CUSTOMER, self._of_customer),
-                (Kind.TAG, self._of_tag),
-            )
-        }
-        self._lookups = tuple(of_kind.values())
-        self._users, self._customers, self._tags = self._lookups
+        lookups = partial(LimitLookups[ScopedLimits], store=store, clock=clock, metrics=metrics, cache_max=cache_max)
+        self._users = lookups(Kind.USER, limits_of=self._of_user)
+        self._organization_members = lookups(Kind.ORGANIZATION_MEMBER, limits_of=_of_organization_member)
+        self._customers = lookups(Kind.CUSTOMER, limits_of=self._of_customer)
+        self._tags = lookups(Kind.TAG, limits_of=self._of_tag)
+        self._team_members = LimitLookups(
+            Kind.TEAM_MEMBER, store, limits_of=_membership_of, clock=clock, metrics=metrics, cache_max=cache_max
+        )
+        self._of_team_members: Kept[Scope, tuple[tuple[_Membership, ...], Limits, Found]] = Kept(cache_max)
+        self._lookups: tuple[Follower, ...] = (
+            self._users,
+            self._team_members,
+            self._organization_members,
+            self._customers,
+            self._tags,
+        )
 
     def known(
         self,
@@ -84,10 +106,10 @@ class CallLimits:
         """Return the limits of a call with this attribution when that needs no wait. None: `find` them."""
         added = _NOTHING
         if user_id and not principal.user_id:
-            of_user = self._users.known(user_id)
+            of_user = self._known_of_user(principal, user_id)
             if of_user is None:
                 return None
-            added = _for(principal, of_user)
+            added = of_user
         if end_user_id and not self._customers.is_void:
             of_end_user = self._customers.known(end_user_id) if self._is_default_known else None
             if of_end_user is None:
@@ -119,12 +141,12 @@ class CallLimits:
         When the database is away, what is not known is taken to have no limits of its own: the default of end users
         holds. Raises BudgetUnknown instead where `fail_closed_budget_enforcement` says so.
         """
-        of_users = await self._found(self._users, {user_id} if user_id and not principal.user_id else ())
+        of_user = await self._found_of_user(principal, user_id) if user_id and not principal.user_id else _NOTHING
         of_customers = await self._found(self._customers, {end_user_id} if end_user_id else ())
         of_tags = await self._found(self._tags, tags)
         limits = (
             *principal.limits,
-            *_for(principal, of_users.get(user_id, _NOTHING)),
+            *of_user,
             *of_customers.get(end_user_id, _NOTHING),
             *(each for tag in tags for each in of_tags[tag]),
             *(self._of_session(principal, session_id) if session_id else ()),
@@ -166,7 +188,51 @@ class CallLimits:
         self._is_default_known = True
         self._customers.forget_all()
 
-    async def _found(self, lookups: LimitLookups, object_ids: Collection[str]) -> dict[str, Found]:
+    def _known_of_user(self, principal: Principal, user_id: str) -> Found | None:
+        """Return the limits of a user whom a header names, and of its memberships in what the key belongs to."""
+        of_user = self._users.known(user_id)
+        if of_user is None:
+            return None
+        found = _for(principal, of_user)
+        if principal.team_id:
+            team_members = self._team_members
+            named = () if team_members.is_void else team_members.known(member_id(principal.team_id, user_id))
+            if named is None:
+                return None
+            found += self._of_team_member(principal, user_id, named)
+        if principal.organization_id and not self._organization_members.is_void:
+            of_member = self._organization_members.known(member_id(principal.organization_id, user_id))
+            if of_member is None:
+                return None
+            found += of_member
+        return found
+
+    async def _found_of_user(self, principal: Principal, user_id: str) -> Found:
+        found = _for(principal, (await self._found(self._users, (user_id,)))[user_id])
+        if principal.team_id:
+            membership = member_id(principal.team_id, user_id)
+            named = (await self._found(self._team_members, (membership,)))[membership]
+            found += self._of_team_member(principal, user_id, named)
+        if principal.organization_id:
+            membership = member_id(principal.organization_id, user_id)
+            found += (await self._found(self._organization_members, (membership,)))[membership]
+        return found
+
+    def _of_team_member(self, principal: Principal, user_id: str, named: tuple[_Membership, ...]) -> Found:
+        """What was made is kept: it is the same for every call until the membership or the team's default changes."""
+        defaults = principal.member_limits
+        if not named and defaults == _NO_LIMITS:
+            return _NOTHING
+        scope = Scope("team_member", principal.team_id, user_id)
+        kept = self._of_team_members.get(scope)
+        if kept is not None and kept[:2] == (named, defaults):
+            return kept[2]
+        spec, shared = (named[0].spec, named[0].shared) if named else (_NOBODY, None)
+        found = _in_force(limits_of_member(scope, spec, shared=shared, defaults=defaults))
+        self._of_team_members.put(scope, (named, defaults, found))
+        return found
+
+    async def _found(self, lookups: LimitLookups[ItemT], object_ids: Collection[str]) -> dict[str, tuple[ItemT, ...]]:
         if not object_ids:
             return {}
         try:
@@ -177,9 +243,9 @@ class CallLimits:
                     "The database is away, and whether this call's end user, tags or user have budgets of their own "
                     "can't be told. Try again in a second."
                 ) from error
-        return {object_id: lookups.without_row(object_id) for object_id in object_ids}
+        return {object_id: lookups.at_hand(object_id) for object_id in object_ids}
 
-    async def _look_up(self, lookups: LimitLookups, object_ids: Collection[str]) -> dict[str, Found]:
+    async def _look_up(self, lookups: LimitLookups[ItemT], object_ids: Collection[str]) -> dict[str, tuple[ItemT, ...]]:
         if lookups is self._customers and not self._is_default_known:
             raise StoreUnavailable("The budget of end users who have none was not read yet.")
         return await lookups.find(object_ids)
@@ -211,17 +277,22 @@ class CallLimits:
             amount = self._session_budget_nano_usd
         if amount is None:
             return _NOTHING
-        scope = Scope("session", session_id, principal.key_hash)
-        return (ScopedLimits(scope=scope, budgets=(Budget(scope=scope, limit_nano_usd=amount, alerts=False),)),)
+        named = (principal.key_hash, session_id, amount)
+        found = self._sessions.get(named)
+        if found is None:
+            scope = Scope("session", session_id, principal.key_hash)
+            budget = Budget(scope=scope, limit_nano_usd=amount, alerts=False)
+            found = (ScopedLimits(scope=scope, budgets=(budget,)),)
+            self._sessions.put(named, found)
+        return found
 
 
 class _Rollover:
     """Gives budgets that reset the mark that they roll over. What was marked is kept: it is the same for every call."""
 
     def __init__(self, *, kept_max: int) -> None:
-        self._kept_max = kept_max
         # By identity, with what it is the identity of: as long as that is held, no other object has it.
-        self._kept: OrderedDict[int, tuple[ScopedLimits, ScopedLimits]] = OrderedDict()
+        self._kept: Kept[int, tuple[ScopedLimits, ScopedLimits]] = Kept(kept_max)
 
     def applied(self, limits: tuple[ScopedLimits, ...]) -> tuple[ScopedLimits, ...]:
         return tuple(self._of(each) for each in limits)
@@ -237,13 +308,26 @@ class _Rollover:
             budgets=_rolling(limits.budgets),
             model_budgets={model: _rolling(budgets) for model, budgets in limits.model_budgets.items()},
         )
-        self._kept[id(limits)] = (limits, marked)
-        if len(self._kept) > self._kept_max:
-            self._kept.popitem(last=False)
+        self._kept.put(id(limits), (limits, marked))
         return marked
 
 
 _NO_LIMITS: Final = Limits()
+
+
+def _membership_of(_member: str, row: ControlObject | None, budget: ControlObject | None) -> tuple[_Membership, ...]:
+    if row is None:
+        return ()
+    shared = None if budget is None else budget_limits(budget)
+    return (_Membership(spec=spec_as(MemberSpec, row.spec), shared=shared),)
+
+
+def _of_organization_member(_member: str, row: ControlObject | None, budget: ControlObject | None) -> Found:
+    if row is None:
+        return _NOTHING
+    scope = Scope("organization_member", row.organization_id, row.user_id)
+    shared = None if budget is None else budget_limits(budget)
+    return _in_force(limits_of_member(scope, spec_as(MemberSpec, row.spec), shared=shared))
 
 
 def _rolling(budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:

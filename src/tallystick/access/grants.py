@@ -13,8 +13,8 @@ WANTED_SECONDS: Final = 5.0
 """How long a window stays marked as wanted: long enough for every holder to ask."""
 
 
-NOTICE_SHARE: Final = 0.1
-"""A lease that is found past its time lasts for this share of a lease's time once more before others are given it."""
+_NOTICE_SHARE: Final = 0.1
+_NOTICE_SECONDS_MAX: Final = 5.0
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +28,17 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     def left_of(self, limit_nano_usd: int) -> int:
         """Return what can be leased; negative when the limit is passed."""
         return limit_nano_usd - self.spent_nano_usd - self.carried_nano_usd - self.leased_nano_usd
+
+
+def notice_seconds(lease_seconds: float) -> float:
+    """Return how long a lease lasts once more that is found past its time, before others are given it."""
+    return min(lease_seconds * _NOTICE_SHARE, _NOTICE_SECONDS_MAX)
+
+
+def carried_of(request: LeaseRequest, spent_nano_usd: int) -> int:
+    """Return what goes into a new window of what was spent in the one before, and carried into that."""
+    limit = request.previous_limit_nano_usd
+    return max(0, spent_nano_usd - (request.limit_nano_usd if limit is None else limit))
 
 
 def grants_of(requests: Sequence[LeaseRequest], rooms: Sequence[Room], *, share: int) -> list[int] | None:

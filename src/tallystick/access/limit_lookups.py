@@ -1,29 +1,57 @@
-"""The limits of what calls name: customers, tags or users, kept until the change feed tells of a change."""
+"""The limits of what calls name: customers, tags, users, members, kept until the change feed tells of a change."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal
+from typing import Final, Generic, Literal, TypeVar
 
-from tallystick.access.scoped_limits import ScopedLimits
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
 from tallystick.control.store import ControlStore, ObjectFilter
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics
 
-Limits = tuple[ScopedLimits, ...]
-LimitsOf = Callable[[str, ControlObject | None, ControlObject | None], Limits]
+ItemT = TypeVar("ItemT")
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
+
+LimitsOf = Callable[[str, ControlObject | None, ControlObject | None], tuple[ItemT, ...]]
 """From an id, its row and the budget row that it refers to, both None when absent, to its limits. Pure."""
 
 _READS_MAX: Final = 3
 _AWAY_SECONDS: Final = 1.0
-_Outcome = dict[str, Limits] | StoreUnavailable | Literal["abandoned"]
+_Outcome = dict[str, tuple[ItemT, ...]] | StoreUnavailable | Literal["abandoned"]
 
 
-class LimitLookups:
+class Kept(Generic[KeyT, ValueT]):
+    """What was made once and is to be the same object the next time, at most `kept_max` of it.
+
+    What was used longest ago goes first.
+    """
+
+    def __init__(self, kept_max: int) -> None:
+        self._kept_max = kept_max
+        self._values: OrderedDict[KeyT, ValueT] = OrderedDict()
+
+    def get(self, key: KeyT) -> ValueT | None:
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: KeyT, value: ValueT) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._kept_max:
+            self._values.popitem(last=False)
+
+    def clear(self) -> None:
+        self._values.clear()
+
+
+class LimitLookups(Generic[ItemT]):
     """A `Follower` that keeps the limits of one kind of objects, also of ids that have no row.
 
     At most `cache_max` are kept; the one used longest ago goes first. At most `concurrent_max` reads run at once, and
@@ -36,7 +64,7 @@ class LimitLookups:
         kind: Kind,
         store: ControlStore,
         *,
-        limits_of: LimitsOf,
+        limits_of: LimitsOf[ItemT],
         clock: Clock,
         metrics: Metrics,
         cache_max: int,
@@ -57,15 +85,17 @@ class LimitLookups:
         self.is_void = False
         """Whether no id has limits: there are no rows, and nothing holds for those who have none."""
         self._may_exist = True
-        self._kept: OrderedDict[str, Limits] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[ItemT, ...]] = OrderedDict()
         # The ids whose limits are those of a budget row, so that a change of it finds them.
         self._of_budget: dict[str, set[str]] = {}
         self._budget_of: dict[str, str] = {}
-        self._open: dict[str, _Read] = {}
+        # What ids without a row have, given to those of which it can't be told now whether they have one.
+        self._guessed: Kept[str, tuple[ItemT, ...]] = Kept(cache_max)
+        self._open: dict[str, _Read[ItemT]] = {}
         self._turns = asyncio.Semaphore(concurrent_max)
         self._away_until = 0.0
 
-    def known(self, object_id: str) -> Limits | None:
+    def known(self, object_id: str) -> tuple[ItemT, ...] | None:
         """Return the limits when that needs no wait. None: `find` them."""
         kept = self._kept.get(object_id)
         if kept is not None:
@@ -78,16 +108,27 @@ class LimitLookups:
             self._keep(object_id, limits, budget_id="")
         return limits
 
-    def without_row(self, object_id: str) -> Limits:
+    def without_row(self, object_id: str) -> tuple[ItemT, ...]:
         """Return the limits of an id that has no row."""
         return self._limits_of(object_id, None, None)
 
-    async def find(self, object_ids: Iterable[str]) -> dict[str, Limits]:
+    def at_hand(self, object_id: str) -> tuple[ItemT, ...]:
+        """Return the limits without a wait: those of an id that has no row while they are not known."""
+        limits = self.known(object_id)
+        if limits is None:
+            limits = self._guessed.get(object_id)
+        if limits is None:
+            limits = self.without_row(object_id)
+            if limits:
+                self._guessed.put(object_id, limits)
+        return limits
+
+    async def find(self, object_ids: Iterable[str]) -> dict[str, tuple[ItemT, ...]]:
         """Return the limits of each id. Callers that ask for the same id at the same time share one read.
 
         Raises StoreUnavailable.
         """
-        found: dict[str, Limits] = {}
+        found: dict[str, tuple[ItemT, ...]] = {}
         wanted = set(object_ids)
         while wanted:
             for object_id in wanted:
@@ -140,16 +181,17 @@ class LimitLookups:
         self._kept.clear()
         self._of_budget.clear()
         self._budget_of.clear()
+        self._guessed.clear()
         for read in self._open.values():
             read.is_doubtful = True
 
-    async def _lead(self, object_ids: list[str]) -> dict[str, Limits]:
+    async def _lead(self, object_ids: list[str]) -> dict[str, tuple[ItemT, ...]]:
         if reason := self._why_not(len(object_ids)):
             self._failed_count.inc()
             raise StoreUnavailable(reason)
-        read = _Read()
+        read: _Read[ItemT] = _Read()
         self._open |= dict.fromkeys(object_ids, read)
-        outcome: _Outcome = "abandoned"
+        outcome: _Outcome[ItemT] = "abandoned"
         try:
             outcome = await self._read_in_turn(object_ids, read)
         except StoreUnavailable as error:
@@ -170,7 +212,7 @@ class LimitLookups:
             return "The database did not answer a moment ago. Try again in a second."
         return ""
 
-    async def _read_in_turn(self, object_ids: list[str], read: _Read) -> dict[str, Limits]:
+    async def _read_in_turn(self, object_ids: list[str], read: _Read[ItemT]) -> dict[str, tuple[ItemT, ...]]:
         try:
             async with asyncio.timeout(self._timeout_seconds), self._turns:
                 return await self._read(object_ids, read)
@@ -179,9 +221,9 @@ class LimitLookups:
                 f"The budgets could not be looked up within {self._timeout_seconds:g} s. Try again in a second."
             ) from error
 
-    async def _read(self, object_ids: list[str], read: _Read) -> dict[str, Limits]:
+    async def _read(self, object_ids: list[str], read: _Read[ItemT]) -> dict[str, tuple[ItemT, ...]]:
         """Read them, again what changed meanwhile. What never comes to rest is used but not kept."""
-        found: dict[str, Limits] = {}
+        found: dict[str, tuple[ItemT, ...]] = {}
         wanted = object_ids
         for _ in range(_READS_MAX):
             read.changed.clear()
@@ -214,7 +256,7 @@ class LimitLookups:
     def _see_if_void(self) -> None:
         self.is_void = not self._may_exist and not self.without_row("")
 
-    def _keep(self, object_id: str, limits: Limits, *, budget_id: str) -> None:
+    def _keep(self, object_id: str, limits: tuple[ItemT, ...], *, budget_id: str) -> None:
         """Called without a wait since the read, so no change can come in between."""
         self._forget(object_id)
         self._kept[object_id] = limits
@@ -237,11 +279,11 @@ class LimitLookups:
                 del self._of_budget[budget_id]
 
 
-class _Read:
+class _Read(Generic[ItemT]):
     """A read under way, for everybody who waits for it."""
 
     def __init__(self) -> None:
-        self.outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[_Outcome[ItemT]] = asyncio.get_running_loop().create_future()
         self.changed: set[ObjectRef] = set()
         """What has changed since the read began."""
         self.is_doubtful = False

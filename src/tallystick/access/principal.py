@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.access.key_rows import KeyRows, key_rows
+from tallystick.access.limits import Limits
 from tallystick.access.principal_limits import principal_limits, session_budget_of
 from tallystick.access.scoped_limits import ScopedLimits
 from tallystick.access.users import Role
@@ -54,6 +55,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Why the key can't be used now ('' when it can): it, its team or its user is blocked or gone."""
     limits: tuple[ScopedLimits, ...] = ()
     """Those of the key and of all that it belongs to; `call_limits` adds what a call brings with it."""
+    member_limits: Limits = Limits()
+    """What the team gives members who have no limits of their own, for a user whom a call names."""
     session_budget_nano_usd: int | None = None
     """What each session of the key may cost, where its metadata or its team's says so."""
     depends_on: tuple[ObjectRef, ...] = ()
@@ -94,6 +97,7 @@ def principal_of(found: Sequence[ControlObject], *, user_budget_holds_in_teams: 
         expires_at=min((each.expires_at for each in (row, rows.retired_row) if each and each.expires_at), default=None),
         refusal=_refusal(rows),
         limits=principal_limits(rows, user_budget_holds_in_teams=user_budget_holds_in_teams),
+        member_limits=team.member_limits,
         session_budget_nano_usd=session_budget_of(rows),
         depends_on=rows.depends_on(),
     )

@@ -12,10 +12,12 @@ from tallystick.access.key_rows import KeyRows
 from tallystick.access.limits import Limits, amount_nano_usd, member_limits, with_shared
 from tallystick.access.scoped_limits import ScopedLimits, corrections_of, limits_of
 from tallystick.access.scopes import Scope
+from tallystick.access.teams import MemberSpec
 from tallystick.access.users import UserSpec
 
 log = structlog.get_logger(__name__)
 
+_NO_LIMITS: Final = Limits()
 _PER_SESSION: Final = "max_budget_per_session"
 
 
@@ -36,6 +38,18 @@ def user_limits(user_id: str, user: UserSpec, *, user_budget_holds_in_teams: boo
         msgspec.structs.replace(own, rates=None, model_rates={}, unreadable={}),
     )
     return tuple(each for each in parts if not each.is_empty or each.unreadable)
+
+
+def limits_of_member(
+    scope: Scope, member: MemberSpec, *, shared: Limits | None, defaults: Limits = _NO_LIMITS
+) -> ScopedLimits:
+    """Return a member's own limits, else those of its budget row, else the team's defaults: each spends its own."""
+    own = member.limits if shared is None else with_shared(member.limits, shared)
+    return limits_of(
+        scope,
+        member_limits(own, defaults),
+        corrections=corrections_of(member.spend_adjustment_nano_usd, member.spend_corrections),
+    )
 
 
 def session_budget_of(rows: KeyRows) -> int | None:
@@ -77,31 +91,23 @@ def _each(rows: KeyRows, user_budget_holds_in_teams: bool) -> Iterator[ScopedLim
             corrections=corrections_of(team.spend_adjustment_nano_usd, team.spend_corrections),
         )
         if user_id:
-            yield _of_team_member(rows)
+            yield limits_of_member(
+                Scope("team_member", team_id, user_id),
+                rows.member,
+                shared=rows.shared(rows.member_row),
+                defaults=team.member_limits,
+            )
     if rows.organization_row is not None:
         organization = rows.organization
         yield limits_of(
             Scope("organization", organization_id),
-            Limits(),
+            _NO_LIMITS,
             shared=rows.shared(rows.organization_row),
             corrections=corrections_of(organization.spend_adjustment_nano_usd, organization.spend_corrections),
         )
         if user_id:
-            member = rows.organization_member
-            yield limits_of(
+            yield limits_of_member(
                 Scope("organization_member", organization_id, user_id),
-                member.limits,
+                rows.organization_member,
                 shared=rows.shared(rows.organization_member_row),
-                corrections=corrections_of(member.spend_adjustment_nano_usd, member.spend_corrections),
             )
-
-
-def _of_team_member(rows: KeyRows) -> ScopedLimits:
-    """A member's own limits, else those of its budget row, else the team's for its members: each spends its own."""
-    member, shared = rows.member, rows.shared(rows.member_row)
-    own = member.limits if shared is None else with_shared(member.limits, shared)
-    return limits_of(
-        Scope("team_member", rows.key_row.team_id, rows.key_row.user_id),
-        member_limits(own, rows.team.member_limits),
-        corrections=corrections_of(member.spend_adjustment_nano_usd, member.spend_corrections),
-    )

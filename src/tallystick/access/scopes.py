@@ -27,6 +27,10 @@ LIFETIME_START: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 LIFETIME_END: Final = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
 
 
+INVENTED_TYPES: Final = ("end_user", "session")
+"""Of these, callers name as many as they like: their windows without an end go when nobody asks for them any more."""
+
+
 class Scope(NamedTuple):
     """Whose calls are counted. A call counts in a scope when all of it matches the call's event."""
 

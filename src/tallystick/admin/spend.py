@@ -40,6 +40,8 @@ _SPECS: Final[Mapping[Kind, type[Any]]] = {  # Any: specs of every kind, each wi
     Kind.TAG: TagSpec,
 }
 _CORRECTIONS_MAX: Final = 100
+_KEPT_LENGTHS: Final = 1.25
+"""For so many times its own length the correction of a window that has ended is kept: the next is about as long."""
 
 
 class Spend:
@@ -235,12 +237,16 @@ def _corrections_of(held: ControlObject) -> tuple[Correction, ...]:
 def _corrected(
     held: ControlObject, adjustment: int, corrections: Sequence[Correction], present: Present
 ) -> ControlObject:
-    """Return the object with these corrections, and those it had of other windows that have not ended."""
+    """Return the object with these corrections, and those it had of other windows that it may still need.
+
+    One that has ended is needed until the next has: what is carried over is what is above the limit without it.
+    """
     renewed = {(each.starts_at, each.ends_at) for each in corrections}
     kept = [
         each
         for each in _corrections_of(held)
-        if each.ends_at > present.now and (each.starts_at, each.ends_at) not in renewed
+        if present.now - each.ends_at < _KEPT_LENGTHS * (each.ends_at - each.starts_at)
+        and (each.starts_at, each.ends_at) not in renewed
     ]
     spec = msgspec.structs.replace(
         spec_as(_SPECS[held.kind], held.spec),

@@ -12,7 +12,7 @@ from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
-from tallystick.bootstrap.instances import Instances
+from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor

@@ -12,13 +12,13 @@ from typing import Final
 
 from tallystick.access.call_limits import CallLimits
 from tallystick.access.leasing.admission import NO_HOLD, Admission, Estimate, Hold
-from tallystick.access.leasing.keeper import NO_LIMIT, Bound
+from tallystick.access.leasing.bounds import Bound
 from tallystick.access.principal import Principal
 from tallystick.access.rates.limiter import NO_RATES, RateLimiter
 from tallystick.access.scoped_limits import ScopedLimits
 from tallystick.calls.attribution import Attribution
 from tallystick.calls.call import CallContext
-from tallystick.calls.estimate import CallEstimator
+from tallystick.calls.estimate import FREE, CallEstimator, priced
 from tallystick.control.deployment import Deployment
 from tallystick.control.live_settings import LiveSettings
 from tallystick.errors import BadRequest, BudgetExceeded, BudgetUnknown, RateLimited
@@ -30,6 +30,8 @@ from tallystick.wire.token_estimate import InputTokens
 Headers = list[tuple[bytes, bytes]]
 
 _PROVIDER: Final = "provider"
+_UNKNOWN: Final = Estimate(need_nano_usd=1, full_nano_usd=1)
+"""Of a call whose price is unknown: something must be left of its budgets, for what it may turn out to cost."""
 
 
 class Admitted:
@@ -41,8 +43,8 @@ class Admitted:
         "_context",
         "_deployment",
         "_deployment_rates",
+        "_estimate",
         "_hold",
-        "_nano_usd",
         "_provider_hold",
         "_rates",
         "_tokens_estimate",
@@ -59,7 +61,7 @@ class Admitted:
         self._deployment = deployments[0]
         self._bounds: Sequence[Bound] = ()
         self._hold = self._provider_hold = NO_HOLD
-        self._nano_usd = 0
+        self._estimate = FREE
         self._rates = self._deployment_rates = NO_RATES
         self._tokens_estimate = tokens_estimate
 
@@ -92,9 +94,14 @@ class Admitted:
         """
         moment = self._context.started_at
         budgets = self._admission.budgets
-        self._bounds = bounds = budgets.bounds_of(scoped, model_group=self.deployments[0].model_group, moment=moment)
-        if estimate is None or not estimate.full_nano_usd:
+        self._bounds = bounds = budgets.bounds.of_limits(
+            scoped, model_group=self.deployments[0].model_group, moment=moment
+        )
+        if estimate is None:
+            estimate = _UNKNOWN
+        if not estimate.full_nano_usd:
             return
+        self._estimate = estimate
         while True:
             of_provider = self._admission.bounds_of_provider(self._deployment.target.provider, moment)
             if not bounds and not of_provider:
@@ -106,7 +113,6 @@ class Admitted:
                 if error.scope_type != _PROVIDER or not await self._leave_provider():
                     raise
                 continue
-            self._nano_usd = hold.nano_usd
             self._hold, self._provider_hold = hold.split(len(bounds))
             return
 
@@ -146,9 +152,7 @@ class Admitted:
         provider = deployment.target.provider
         if provider != self._deployment.target.provider:
             try:
-                hold = await admission.hold_of_provider(
-                    provider, nano_usd=self._nano_usd, moment=self._context.started_at
-                )
+                hold = await admission.hold_of_provider(provider, self._estimate, moment=self._context.started_at)
             except BaseException:
                 admission.rates.cancel(rates)
                 raise
@@ -188,7 +192,7 @@ class Admitted:
     def _budget_headers(self) -> Headers:
         for bound in self._bounds:
             scope = bound.account.window.scope
-            if scope.type == "key" and not scope.model and bound.limit != NO_LIMIT:
+            if scope.type == "key" and not scope.model:
                 correction = bound.budget.correction_of(bound.account.window)
                 return [
                     (b"x-litellm-key-spend", _usd(bound.account.known_spend + correction)),
@@ -227,10 +231,12 @@ class CallAdmission:
         """Return what the call holds. Raises RateLimited, BudgetExceeded, BudgetUnknown, and BadRequest for a price
         that is unknown where that is refused.
         """
+        if self._live().denies_unknown_prices:
+            deployments = priced(deployments)
+            if not deployments:
+                raise _unknown_price(context)
         scoped = await self._scoped(context.principal, attribution)
         estimate = self.estimator.estimate(context.request, deployments, input_tokens)
-        if estimate is None and self._live().denies_unknown_prices:
-            raise _unknown_price(context)
         tokens = self.estimator.tokens(context.request, deployments, input_tokens)
         admitted = Admitted(self, context, deployments, tokens_estimate=tokens)
         try:
@@ -241,19 +247,18 @@ class CallAdmission:
             raise
         return admitted
 
-    async def hold_of_provider(self, provider: str, *, nano_usd: int, moment: datetime) -> Hold:
+    async def hold_of_provider(self, provider: str, estimate: Estimate, *, moment: datetime) -> Hold:
         """Return a hold on a provider's budget. Raises BudgetExceeded, BudgetUnknown."""
         bounds = self.bounds_of_provider(provider, moment)
-        if not bounds or not nano_usd:
+        if not bounds or not estimate.full_nano_usd:
             return NO_HOLD
-        estimate = Estimate(need_nano_usd=nano_usd, full_nano_usd=nano_usd)
         return await self.budgets.admit(bounds, estimate, caller=provider)
 
     def bounds_of_provider(self, provider: str, moment: datetime) -> Sequence[Bound]:
         """Return the budgets of a provider, () where none has one."""
         if not self._has_provider_budgets:
             return ()
-        return self.budgets.bounds_of_budgets(self._limits.of_provider(provider), moment=moment)
+        return self.budgets.bounds.of_budgets(self._limits.of_provider(provider), moment=moment)
 
     async def _scoped(self, principal: Principal, attribution: Attribution) -> Sequence[ScopedLimits]:
         known = self._limits.known(

@@ -9,14 +9,18 @@ from typing import Final
 from tallystick.access.leasing.admission import Estimate
 from tallystick.control.deployment import Deployment
 from tallystick.ledger.event import SpendEvent
-from tallystick.pricing.ceiling import cost_ceiling
+from tallystick.pricing.ceiling import cost_ceiling, is_free
+from tallystick.pricing.price import PriceSheet
 from tallystick.wire.openai_request import OpenAIRequest
-from tallystick.wire.token_estimate import InputTokens
+from tallystick.wire.token_estimate import InputTokens, hides_names
 
 _HABITS_MAX: Final = 10_000
 _REMEMBERED_CALLS: Final = 200
 _OUTPUT_LIMIT_KEYS: Final = ("max_output_tokens", "max_tokens")
-_FREE: Final = Estimate(need_nano_usd=0, full_nano_usd=0)
+_NANO_USD_MAX: Final = 10**17  # A hundred million dollars: no budget is as large, and 64 bits hold it.
+_MILLISECONDS: Final = 60_000  # What a call is taken to last where time has a price.
+FREE: Final = Estimate(need_nano_usd=0, full_nano_usd=0)
+"""Of a call that costs nothing, whatever it uses."""
 
 
 class OutputHabits:
@@ -53,21 +57,27 @@ class CallEstimator:
     def estimate(
         self, request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: InputTokens
     ) -> Estimate | None:
-        """Return what the call may cost at the dearest deployment; None when none of their prices is known."""
-        output_full = self._output_limit(request, deployments)
-        full = _ceiling(request, deployments, input_tokens.bound, output_full * request.choices)
-        if full is None:
+        """Return what the call may cost at the dearest deployment; None when none of their prices is known.
+
+        Deployments without a price are left out: see `priced`. Only what is free is estimated at nothing, as a call
+        may also be charged for what nobody knows before it.
+        """
+        sheets = [each.price for each in priced(deployments) if each.price is not None]
+        if not sheets:
             return None
-        if not full:
-            return _FREE
+        if all(is_free(sheet) for sheet in sheets):
+            return FREE
+        output_full = self._output_limit(request, deployments)
+        ceiling = _Ceiling(request, sheets, input_tokens.bound)
+        need = ceiling.at(output_full)
+        full = ceiling.at(output_full, milliseconds=_MILLISECONDS)
         if request.max_output_tokens is not None or request.endpoint == "embeddings":
-            return Estimate(need_nano_usd=full, full_nano_usd=full)
+            return Estimate(need_nano_usd=need, full_nano_usd=full)
         usual = self._habits.largest(deployments[0].model_group)
         if usual is None:
-            return Estimate(need_nano_usd=full, full_nano_usd=full, takes_the_rest=True)
-        need = _ceiling(request, deployments, input_tokens.bound, min(usual, output_full) * request.choices)
-        assert need is not None
-        return Estimate(need_nano_usd=max(need, 1), full_nano_usd=max(full, need, 1))
+            return Estimate(need_nano_usd=need, full_nano_usd=full, takes_the_rest=True)
+        need = ceiling.at(min(usual, output_full))
+        return Estimate(need_nano_usd=need, full_nano_usd=max(full, need))
 
     def tokens(self, request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: InputTokens) -> int:
         """Return how many tokens the call may use, for limits on their rate."""
@@ -98,6 +108,11 @@ class CallEstimator:
         return largest if asked is None else min(asked, largest)
 
 
+def priced(deployments: Sequence[Deployment]) -> list[Deployment]:
+    """Return those whose price is known. A sheet without any rate prices nothing."""
+    return [each for each in deployments if each.price is not None and each.price.rates]
+
+
 def _output_limit_of(deployment: Deployment) -> int | None:
     for key in _OUTPUT_LIMIT_KEYS:
         limit = deployment.model_info.get(key)
@@ -106,20 +121,31 @@ def _output_limit_of(deployment: Deployment) -> int | None:
     return None
 
 
-def _ceiling(
-    request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: int, output_tokens: int
-) -> int | None:
-    writes_cache = b'"cache_control"' in request.raw
-    has_audio = b'"input_audio"' in request.raw or b'"audio"' in request.raw
-    ceilings = [
-        cost_ceiling(
-            each.price,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            writes_cache=writes_cache,
-            has_audio=has_audio,
+class _Ceiling:
+    """The most that one call costs, by how much it generates."""
+
+    __slots__ = ("_choices", "_has_audio", "_input_tokens", "_sheets", "_writes_cache")
+
+    def __init__(self, request: OpenAIRequest, sheets: Sequence[PriceSheet], input_tokens: int) -> None:
+        raw = request.raw
+        hidden = hides_names(raw)
+        self._sheets = sheets
+        self._input_tokens = input_tokens
+        self._choices = request.choices
+        self._writes_cache = hidden or b'"cache_control"' in raw
+        self._has_audio = hidden or b'"input_audio"' in raw or b'"audio"' in raw
+
+    def at(self, output_tokens: int, *, milliseconds: int = 0) -> int:
+        """Return nano-USD, at least 1. `output_tokens` are those of one choice."""
+        dearest = max(
+            cost_ceiling(
+                sheet,
+                input_tokens=self._input_tokens,
+                output_tokens=output_tokens * self._choices,
+                writes_cache=self._writes_cache,
+                has_audio=self._has_audio,
+                milliseconds=milliseconds,
+            )
+            for sheet in self._sheets
         )
-        for each in deployments
-        if each.price is not None
-    ]
-    return max(ceilings, default=None)
+        return min(max(dearest, 1), _NANO_USD_MAX)

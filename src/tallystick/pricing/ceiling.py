@@ -8,18 +8,25 @@ from tallystick.pricing.cost import rate_in_force
 from tallystick.pricing.price import UNITS_PER_PRICE, PriceSheet
 
 _PPM: Final = 1_000_000
+_MILLISECONDS_PER_HOUR: Final = 3_600_000
 _INPUT: Final[tuple[str, ...]] = ("input", "image_input")
 _CACHED_INPUT: Final[tuple[str, ...]] = ("cache_write", "cache_write_1h")
 _OUTPUT: Final[tuple[str, ...]] = ("output", "reasoning", "image_output")
 
 
 def cost_ceiling(
-    sheet: PriceSheet, *, input_tokens: int, output_tokens: int, writes_cache: bool = False, has_audio: bool = False
+    sheet: PriceSheet,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    writes_cache: bool = False,
+    has_audio: bool = False,
+    milliseconds: int = 0,
 ) -> int:
-    """Return the most, in nano-USD, that a call with so many tokens costs, rounded up.
+    """Return the most, in nano-USD, that a call with so many tokens and of this length costs, rounded up.
 
-    Parts of the input or the output may have rates of their own: the dearest counts for all. What is charged by time,
-    by search or by image can't be known before the call, and is not in it.
+    Parts of the input or the output may have rates of their own: the dearest counts for all. What is charged by search
+    or by image can't be known before the call, and is not in it.
     """
     inputs, outputs = _INPUT, _OUTPUT
     if writes_cache:
@@ -31,10 +38,19 @@ def cost_ceiling(
         input_tokens * _dearest(sheet, inputs, input_tokens)
         + output_tokens * _dearest(sheet, outputs, input_tokens)
         + _dearest(sheet, ("requests",), input_tokens)
+        - (-milliseconds * _dearest(sheet, ("hours",), input_tokens) // _MILLISECONDS_PER_HOUR)
     )
     if sheet.discount_ppm or sheet.margin_ppm:
         exact = -(-exact * (_PPM - sheet.discount_ppm) * (_PPM + sheet.margin_ppm) // _PPM**2)
     return -(-exact // UNITS_PER_PRICE) + sheet.margin_fixed_nano_usd
+
+
+def is_free(sheet: PriceSheet) -> bool:
+    """Return whether a call costs nothing, whatever it uses."""
+    return not sheet.margin_fixed_nano_usd and not any(
+        rate.nano_usd_per_million or any(tier.nano_usd_per_million for tier in rate.tiers)
+        for rate in sheet.rates.values()
+    )
 
 
 def _dearest(sheet: PriceSheet, units: tuple[str, ...], input_tokens: int) -> int:

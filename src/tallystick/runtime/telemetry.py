@@ -125,13 +125,13 @@ class Metrics:
             "auth_lookups_rejected_total", "Look-ups refused because too many were under way."
         )
         self.limit_lookups = self._family(
-            "limit_lookups_total", "Limits of customers, tags and users looked up in the store.", ("kind",)
+            "limit_lookups_total", "Limits of customers, tags, users and memberships looked up in the store.", ("kind",)
         )
         self.limit_lookups_failed = self._family(
             "limit_lookups_failed_total", "Look-ups of limits that gave no answer.", ("kind",)
         )
         self.limit_cache_entries = self._gauge(
-            "limit_cache_entries", "Customers, tags and users in the cache.", "livesum"
+            "limit_cache_entries", "Customers, tags, users and memberships in the cache.", "livesum"
         )
         self.auth_failures = self._family("auth_failures_total", "Requests without a valid key.", ("reason",))
         self.change_feed_revision = self._gauge("change_feed_revision", "Newest change in force.", "livemin")

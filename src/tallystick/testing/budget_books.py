@@ -24,6 +24,8 @@ class WindowRow:
     wanted_by: str = ""
     """Who wants; '' when several do."""
     alerted_level: int = 0
+    leased_at: datetime | None = None
+    """When it was made or last leased from."""
 
 
 @dataclass(slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
-from tallystick.access.grants import NOTICE_SHARE, WANTED_SECONDS, Room, grants_of, short_of
-from tallystick.access.scopes import Window
+from tallystick.access.grants import WANTED_SECONDS, Room, carried_of, grants_of, notice_seconds, short_of
+from tallystick.access.scopes import INVENTED_TYPES, LIFETIME_END, LIFETIME_START, Window
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.clock import Clock
 from tallystick.testing.budget_books import BudgetBooks, LeaseRow, WindowRow, spent_in
@@ -33,7 +33,7 @@ class MemoryBudgetStore:
         for request in requests:
             self._make(request)
         now = self._clock.now()
-        self._free_lapsed(windows, holder, notice=timedelta(seconds=seconds * NOTICE_SHARE))
+        self._free_lapsed(windows, holder, notice=timedelta(seconds=notice_seconds(seconds)))
         rooms = [self._room(window) for window in windows]
         grants = grants_of(requests, rooms, share=share)
         for request, amount in zip(requests, grants or [0] * len(requests), strict=True):
@@ -113,7 +113,10 @@ class MemoryBudgetStore:
     async def trim(self, *, ended_days: float) -> int:
         books = await self._begin("trim")
         now = self._clock.now()
-        old = {window for window in books.windows if window.ends_at <= now - timedelta(days=ended_days)}
+        before = now - timedelta(days=ended_days)
+        old = {
+            window for window, row in books.windows.items() if window.ends_at <= before or _is_idle(window, row, before)
+        }
         books.delete_leases(key for key, lease in books.leases.items() if key[0] in old and lease.expires_at <= now)
         gone = old - {window for window, _ in books.leases}
         for window in gone:
@@ -147,7 +150,8 @@ class MemoryBudgetStore:
     def _made(self, window: Window) -> WindowRow:
         books = self._books
         if window not in books.windows:
-            books.windows[window] = WindowRow(spent_nano_usd=self._spent(window, books.ids_of(window)))
+            spent = self._spent(window, books.ids_of(window))
+            books.windows[window] = WindowRow(spent_nano_usd=spent, leased_at=self._clock.now())
         return books.windows[window]
 
     def _carried(self, request: LeaseRequest) -> int:
@@ -158,7 +162,7 @@ class MemoryBudgetStore:
             spent = self._spent(request.previous, self._books.ids_of(request.previous))
         else:
             spent = row.spent_nano_usd + row.carried_nano_usd
-        return max(0, spent - request.limit_nano_usd)
+        return carried_of(request, spent)
 
     def _spent(self, window: Window, ids: set[str]) -> int:
         return spent_in((committed.event for committed in self._store.books.events), window, ids)
@@ -182,6 +186,7 @@ class MemoryBudgetStore:
             return
         books = self._books
         books.windows[request.window].leased_nano_usd += amount
+        books.windows[request.window].leased_at = self._clock.now()
         lease = books.leases.get((request.window, holder))
         if lease is None:
             books.leases[request.window, holder] = LeaseRow(
@@ -243,3 +248,9 @@ class MemoryBudgetStore:
             leased_nano_usd=row.leased_nano_usd - lapsed,
             limit_nano_usd=row.limit_nano_usd,
         )
+
+
+def _is_idle(window: Window, row: WindowRow, before: datetime) -> bool:
+    """Whether a window without an end was last leased from before a moment, and may go."""
+    is_for_ever = (window.starts_at, window.ends_at) == (LIFETIME_START, LIFETIME_END)
+    return is_for_ever and window.scope.type in INVENTED_TYPES and row.leased_at is not None and row.leased_at <= before

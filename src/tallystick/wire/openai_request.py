@@ -46,7 +46,11 @@ class OpenAIRequest(msgspec.Struct, kw_only=True):
     max_output_tokens: int | None = None
     """For one choice. None: the caller set no limit."""
     choices: int = 1
-    """How many answers are generated and billed: `n`, or `best_of` where that is more."""
+    """How many answers are generated and billed: `n`, or `best_of` where that is more, for each prompt of a list."""
+    token_ids: int = 0
+    """How many tokens of the input came as numbers."""
+    token_id_bytes: int = 0
+    """How many bytes of `raw` those are."""
     mock_response: str | None = None
 
     def upstream_body(self, *, model: str, ask_usage: bool) -> bytes:
@@ -82,7 +86,7 @@ def parse_request(endpoint: Endpoint, raw: bytes, *, model_in_path: str | None =
     model = (body.model if model_in_path is None else model_in_path) or ""
     if not model.strip():
         raise BadRequest("'model' is missing or empty: name a model, as listed by GET /v1/models.", param="model")
-    _check_input(endpoint, body)
+    given = _input_of(endpoint, body)
     metadata = _object_of(body.metadata, "metadata") if body.metadata else {}
     litellm_metadata = _object_of(body.litellm_metadata, "litellm_metadata") if body.litellm_metadata else {}
     request = OpenAIRequest(
@@ -101,9 +105,9 @@ def parse_request(endpoint: Endpoint, raw: bytes, *, model_in_path: str | None =
     )
     if body.stream_options is not None and body.stream_options.include_usage:
         request.client_wants_usage = request.stream
-    limit = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    if limit is not None and limit >= 0:  # A negative limit means "none" to several upstreams.
-        request.max_output_tokens = min(limit, _OUTPUT_TOKENS_MAX)
+    request.max_output_tokens = _output_limit(body)
+    if given[:1] == b"[":
+        _read_list(request, given)
     if metadata or litellm_metadata:
         _read_metadata(request, body)
     return request
@@ -161,17 +165,44 @@ def _decode(raw: bytes) -> _Body:
         raise BadRequest("The request body is nested too deeply.") from error
 
 
-def _check_input(endpoint: Endpoint, body: _Body) -> None:
+def _input_of(endpoint: Endpoint, body: _Body) -> bytes:
+    """Return the JSON of the prompt or the input; nothing for messages."""
     if endpoint == "chat/completions":
         if not body.messages:
             raise BadRequest("'messages' is missing or empty: give a list of messages.", param="messages")
-        return
+        return b""
     field = _INPUT_FIELD[endpoint]
     value = bytes(body.prompt if endpoint == "completions" else body.input)
     if not value or value == b"null":
         raise BadRequest(f"'{field}' is missing: give a string or a list.", param=field)
     if value[:1] not in (b'"', b"["):
         raise BadRequest(f"'{field}': expected a string or a list.", param=field)
+    return value
+
+
+def _read_list(request: OpenAIRequest, value: bytes) -> None:
+    """Count what a list holds: strings, the ids of tokens, or lists of those. By its bytes: it may be megabytes."""
+    has_ids = b'"' not in value
+    if has_ids:
+        request.token_ids = value.count(b",") + 1
+        request.token_id_bytes = len(value)
+    if request.endpoint == "completions":  # Every prompt is answered on its own.
+        prompts = value.count(b"[") - 1 if has_ids else _strings_in(value)
+        request.choices *= max(prompts, 1)
+
+
+def _strings_in(value: bytes) -> int:
+    if b"\\" in value:  # Escaped backslashes first: behind one, a quote ends its string.
+        value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return value.count(b'"') // 2
+
+
+def _output_limit(body: _Body) -> int | None:
+    """Return the larger of the limits that are given: upstreams differ in which of them they heed."""
+    limits = [limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None]
+    if not limits or min(limits) < 0:  # A negative limit means "none" to several upstreams.
+        return None
+    return min(max(limits), _OUTPUT_TOKENS_MAX)
 
 
 def _object_of(value: dict[str, Any] | str, field: str) -> dict[str, Any]:

@@ -16,7 +16,20 @@ _BYTES_PER_TOKEN_BEYOND_ASCII_AT_LEAST = 2
 _CHARACTERS_PER_TOKEN = 4
 _TOKENS_PER_MEDIA = 1000  # An image in fair detail, or half a minute of speech.
 _BYTES_PER_MEDIA_TOKEN = 1000
-_MEDIA_MARKS = (b";base64,", b'"data":"', b'"data": "')
+_BASE64_MARK = b";base64,"
+_MEDIA_MARKS = (_BASE64_MARK, b'"data":"', b'"data": "')
+_MEDIA_KEYS = (b'"url"', b'"image_url"', b'"image"', b'"file_data"', b'"data"')
+_MEDIA_MAX = 1_000  # More than any model takes; beyond it, all is text. It bounds the time that a body can take.
+_MEDIA_TYPE_BYTES_MAX = 200
+# No alphabet, but what is outside it: to look for one byte in megabytes takes microseconds, to look at each takes
+# milliseconds. A backslash is looked at apart: some clients escape the slash.
+_NOT_BASE64 = tuple(
+    bytes((code,)) for code in range(0x20, 0x80) if not chr(code).isalnum() and chr(code) not in '+/="\\'
+)
+# What is sent by address or id can't be seen. A part says its name twice, as type and as key, so it counts 4,000: a
+# picture in full detail takes up to 1,445 tokens (tiles of 512 pixels), 1,600 (a token per 750 pixels) or 3,800 (1,536
+# patches times 2.5), by provider. A file of many pages takes more: only its provider can know.
+_TOKENS_PER_MEDIA_NAME_AT_MOST = 2_000
 
 
 class InputTokens(NamedTuple):
@@ -30,28 +43,84 @@ class InputTokens(NamedTuple):
 
 def estimate_input_tokens(request: OpenAIRequest) -> InputTokens:
     """Estimate the tokens of a whole request; encoded images, sound and files count as media, not as text."""
-    raw = request.raw
-    text_bytes = len(raw)
-    media_tokens = 0
-    end = 0
+    text, tokens = _without_media(request.raw)
+    text_bytes = len(text) - request.token_id_bytes
+    tokens += request.token_ids
+    usual, least = _BYTES_PER_TOKEN, _BYTES_PER_TOKEN_AT_LEAST
+    if not text.isascii():
+        usual, least = _BYTES_PER_TOKEN_BEYOND_ASCII, _BYTES_PER_TOKEN_BEYOND_ASCII_AT_LEAST
+    names = _TOKENS_PER_MEDIA_NAME_AT_MOST * _media_names(text)
+    return InputTokens(
+        estimate=max(1, text_bytes // usual + tokens), bound=max(1, text_bytes // least + tokens + names)
+    )
+
+
+def hides_names(raw: bytes) -> bool:
+    """Return whether the JSON writes ASCII letters as escapes, so that a name may stand in it unseen.
+
+    Nobody needs to: other scripts, control characters and what HTML forbids have other escapes.
+    """
+    if b"\\" not in raw or not _has_escaped_letter(raw):
+        return False
+    # Behind an escaped backslash the same letters are text: source code, or JSON in a string.
+    return _has_escaped_letter(raw.replace(b"\\\\", b"//"))
+
+
+def _has_escaped_letter(raw: bytes) -> bool:
+    return b"\\u00" in raw and any(escape in raw for escape in (b"\\u004", b"\\u005", b"\\u006", b"\\u007"))
+
+
+def _media_names(raw: bytes) -> int:
+    """Return how often media are named, which is at least once for each."""
+    if hides_names(raw):
+        return 2 * raw.count(b"{")  # Each is an object.
+    names = raw.count(b'"image_url"') + raw.count(b'"input_audio"')
+    if b'"file' in raw:
+        names += raw.count(b'"file"') + raw.count(b'"file_id"')
+    return names
+
+
+def _without_media(raw: bytes) -> tuple[bytes, int]:
+    """Return the request without its encoded media, and the tokens of those. What is in doubt is text."""
+    texts: list[bytes] = []
+    text_start = media_tokens = found = end = 0
     # Where each mark comes next. No regular expression: it takes ten times as long for a body of megabytes.
     following = {mark: raw.find(mark) for mark in _MEDIA_MARKS}
-    while following := {mark: place for mark, place in following.items() if place >= 0}:
+    while found < _MEDIA_MAX and (following := {mark: place for mark, place in following.items() if place >= 0}):
         mark = min(following, key=following.__getitem__)
-        start = following[mark] + len(mark)
-        if following[mark] >= end:
+        place = following[mark]
+        start = place + len(mark)
+        found += 1
+        if mark != _BASE64_MARK and raw.startswith(b"data:", start):
+            pass  # A whole data URL: the other mark follows.
+        elif place >= end:
             end = raw.find(b'"', start)
             end = len(raw) if end < 0 else end
-            if raw.find(b" ", start, end) < 0:  # Else words, not an encoding: somebody writes of it, or hides text.
-                text_bytes -= end - start
+            if (mark != _BASE64_MARK or _is_data_url(raw, place)) and _is_base64(raw, start, end):
+                texts.append(raw[text_start:start])
+                text_start = end
                 media_tokens += _TOKENS_PER_MEDIA + (end - start) // _BYTES_PER_MEDIA_TOKEN
         following[mark] = raw.find(mark, max(start, end))
-    usual, least = _BYTES_PER_TOKEN, _BYTES_PER_TOKEN_AT_LEAST
-    if not raw.isascii():
-        usual, least = _BYTES_PER_TOKEN_BEYOND_ASCII, _BYTES_PER_TOKEN_BEYOND_ASCII_AT_LEAST
-    return InputTokens(
-        estimate=max(1, text_bytes // usual + media_tokens), bound=max(1, text_bytes // least + media_tokens)
-    )
+    if not texts:
+        return raw, 0
+    return b"".join((*texts, raw[text_start:])), media_tokens
+
+
+def _is_data_url(raw: bytes, mark: int) -> bool:
+    """Return whether the string that the mark stands in is a data URL, where media are given."""
+    quote = raw.rfind(b'"', max(0, mark - _MEDIA_TYPE_BYTES_MAX), mark)
+    if quote < 0 or not raw.startswith(b"data:", quote + 1):
+        return False
+    before = raw[max(0, quote - 32) : quote].rstrip()
+    return before.endswith(b":") and before[:-1].rstrip().endswith(_MEDIA_KEYS)
+
+
+def _is_base64(raw: bytes, start: int, end: int) -> bool:
+    if any(raw.find(byte, start, end) >= 0 for byte in _NOT_BASE64):
+        return False
+    if raw.find(b"\\", start, end) >= 0 and raw.count(b"\\", start, end) != raw.count(b"\\/", start, end):
+        return False
+    return raw[start:end].isascii()
 
 
 def estimate_output_tokens(characters: int) -> int:

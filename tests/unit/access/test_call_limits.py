@@ -8,15 +8,16 @@ from decimal import Decimal
 import pytest
 from structlog.testing import capture_logs
 
-from gated_store import NOW, GatedControlStore, held
+from gated_store import NOW, GatedControlStore, held, team_member
 from tallystick.access.call_limits import CallLimits
-from tallystick.access.principal import Principal, master_principal
+from tallystick.access.limits import Limits
+from tallystick.access.principal import Principal, master_principal, principal_of
 from tallystick.access.scoped_limits import ScopedLimits
 from tallystick.access.scopes import Budget, Scope
 from tallystick.config.settings import BudgetSettings, ProviderBudget
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.live_settings import LiveSettings
-from tallystick.control.objects import Kind, ObjectRef
+from tallystick.control.objects import Kind, ObjectRef, member_id
 from tallystick.errors import BudgetUnknown
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock
@@ -28,9 +29,9 @@ TEAM_KEY = Principal(key_hash="h", team_id="t", limits=(OWN,))
 
 
 class Bench:
-    def __init__(self, **settings):
+    def __init__(self, *, cache_max=100, **settings):
         self.clock = FakeClock(NOW)
-        self.store = GatedControlStore(clock=self.clock)
+        self.store = CountingStore(clock=self.clock)
         self.metrics = Metrics()
         self.live = LiveSettings()
         self.limits = CallLimits(
@@ -39,6 +40,7 @@ class Bench:
             live=lambda: self.live,
             clock=self.clock,
             metrics=self.metrics,
+            cache_max=cache_max,
         )
         self.feed = ChangeFeed(self.store, (self.limits,), clock=self.clock, metrics=self.metrics)
 
@@ -67,6 +69,27 @@ def budget(object_id, amount, duration=""):
 
 def user(object_id, **limits):
     return held(Kind.USER, object_id, spec={"limits": limits})
+
+
+def organization_member(organization_id, user_id, budget_id="", **spec):
+    return held(
+        Kind.ORGANIZATION_MEMBER,
+        member_id(organization_id, user_id),
+        organization_id=organization_id,
+        user_id=user_id,
+        budget_id=budget_id,
+        spec={"role": "internal_user", **spec},
+    )
+
+
+class CountingStore(GatedControlStore):
+    """Counts the reads of rows."""
+
+    reads = 0
+
+    async def find_many(self, refs):
+        self.reads += 1
+        return await super().find_many(refs)
 
 
 @pytest.fixture
@@ -174,6 +197,100 @@ async def test_a_user_in_a_header_counts_only_where_the_key_has_none(bench):
     assert await everywhere.amounts(TEAM_KEY, user_id="u") == {Scope("user", "u"): [(7, "")]}
 
 
+async def test_a_user_in_a_header_has_the_limits_of_its_memberships(bench):
+    key = Principal(key_hash="h", team_id="t", organization_id="o", limits=(OWN,))
+    await bench.put(
+        team_member("t", "u", limits={"max_budget_nano_usd": 3, "rpm_limit": 2}, spend_adjustment_nano_usd=-1),
+        team_member("t", "another", limits={"max_budget_nano_usd": 9}),
+        organization_member("o", "u", "b"),
+        budget("b", 5, "1d"),
+        team_member("elsewhere", "u", limits={"max_budget_nano_usd": 8}),
+    )
+    of_both = {Scope("team_member", "t", "u"): [(3, "")], Scope("organization_member", "o", "u"): [(5, "1d")]}
+    assert bench.limits.known(key, user_id="u") is None
+    assert await bench.amounts(key, user_id="u") == of_both
+    (member, _) = bench.limits.known(key, user_id="u")[1:]
+    assert (member.rates.requests_per_minute, member.budgets[0].corrections[0].nano_usd) == (2, -1)
+    assert await bench.amounts(user_id="u") == {}
+    assert await bench.amounts(key, user_id="nobody") == {}
+    of_a_user = Principal(key_hash="h", team_id="t", organization_id="o", user_id="another", limits=(OWN,))
+    assert bench.limits.known(of_a_user, user_id="u") is of_a_user.limits
+
+
+async def test_a_member_in_a_header_is_limited_as_by_its_own_key(bench):
+    team = held(
+        Kind.TEAM,
+        "t",
+        organization_id="o",
+        spec={"member_limits": {"max_budget_nano_usd": 4, "budget_duration": "1d", "tpm_limit": 6}},
+    )
+    rows = {
+        "plain": team_member("t", "plain", spend_adjustment_nano_usd=2),
+        "own": team_member("t", "own", limits={"max_budget_nano_usd": 3}),
+        "row": held(
+            Kind.TEAM_MEMBER, member_id("t", "row"), team_id="t", user_id="row", budget_id="b", spec={"role": "user"}
+        ),
+    }
+    shared, organization = budget("b", 5), held(Kind.ORGANIZATION, "o")
+    await bench.put(team, shared, organization, *rows.values())
+    without_user = principal_of((held(Kind.KEY, "h", team_id="t"), team, organization))
+    for user_id, row in rows.items():
+        key = held(Kind.KEY, "h", team_id="t", user_id=user_id)
+        of_key = principal_of((key, team, organization, row, *((shared,) if row.budget_id else ())))
+        assert await bench.limits.find(without_user, user_id=user_id) == of_key.limits
+        assert of_key.limits[-1].scope == Scope("team_member", "t", user_id)
+    assert await bench.amounts(without_user, user_id="never seen") == {
+        Scope("team_member", "t", "never seen"): [(4, "1d")]
+    }
+
+
+async def test_the_limits_of_members_in_headers_follow_what_admins_change(bench):
+    key = Principal(key_hash="h", team_id="t", organization_id="o", limits=(OWN,))
+    of_team, of_organization = Scope("team_member", "t", "u"), Scope("organization_member", "o", "u")
+    await bench.put(team_member("t", "u"), organization_member("o", "u"))
+    assert await bench.amounts(key, user_id="u") == {}
+    await bench.put(team_member("t", "u", limits={"max_budget_nano_usd": 3}))
+    assert await bench.amounts(key, user_id="u") == {of_team: [(3, "")]}
+    await bench.put(organization_member("o", "u", "b"), budget("b", 5))
+    assert await bench.amounts(key, user_id="u") == {of_team: [(3, "")], of_organization: [(5, "")]}
+    await bench.put(budget("b", 6))
+    assert (await bench.amounts(key, user_id="u"))[of_organization] == [(6, "")]
+    # A change of the team's default comes with the principal.
+    await bench.feed.catch_up(await bench.store.remove(ObjectRef(Kind.TEAM_MEMBER, member_id("t", "u"))))
+    for amount in (7, 8):
+        with_default = Principal(
+            key_hash="h",
+            team_id="t",
+            organization_id="o",
+            limits=(OWN,),
+            member_limits=Limits(max_budget_nano_usd=amount),
+        )
+        assert (await bench.amounts(with_default, user_id="u"))[of_team] == [(amount, "")]
+
+
+async def test_where_there_are_no_members_none_is_read(bench):
+    key = Principal(key_hash="h", team_id="t", organization_id="o", limits=(OWN,))
+    await bench.feed.poll()
+    bench.store.away, bench.store.reads = True, 0
+    assert bench.limits.known(key, user_id="u") == key.limits
+    with_default = Principal(key_hash="h", team_id="t", member_limits=Limits(rpm_limit=1))
+    (member,) = bench.limits.known(with_default, user_id="u")
+    assert (member.scope, member.rates.requests_per_minute) == (Scope("team_member", "t", "u"), 1)
+    assert bench.store.reads == 0
+
+
+async def test_while_the_database_is_away_a_member_in_a_header_has_the_team_s_default(bench):
+    key = Principal(key_hash="h", team_id="t", organization_id="o", member_limits=Limits(max_budget_nano_usd=4))
+    closed = Bench(is_fail_closed=True)
+    for each in (bench, closed):
+        await each.put(team_member("t", "x"), organization_member("o", "x"))
+        each.store.away = True
+    found = await bench.limits.find(key, user_id="u")
+    assert amounts_of(found) == {Scope("team_member", "t", "u"): [(4, "")]}
+    with pytest.raises(BudgetUnknown, match="Try again"):
+        await closed.limits.find(key, user_id="u")
+
+
 async def test_while_the_database_is_away_the_known_holds_and_the_unknown_has_the_default():
     bench = Bench(max_end_user_budget=Decimal(1))
     await bench.put(
@@ -241,3 +358,93 @@ async def test_with_rollover_budgets_that_reset_carry_what_was_too_much():
     ]
     again = bench.limits.known(KEY, session_id="s")
     assert (again[0] is found[0], again[2] is found[2]) == (True, True)
+
+
+async def test_the_limits_of_a_call_are_the_same_objects_call_after_call():
+    """Admission and the rate limiter keep what they made of them by identity: each new object is one more entry."""
+    day = ProviderBudget(budget_limit=Decimal(1), time_period="1d")
+    bench = Bench(
+        max_budget=Decimal(9),
+        duration="30d",
+        max_budget_per_session=Decimal(1),
+        max_end_user_budget=Decimal(2),
+        provider_budgets={"openai": day},
+    )
+    await bench.put(user("u", max_budget_nano_usd=7), team_member("t", "x"), organization_member("o", "u", "b"))
+    await bench.put(held(Kind.TAG, "a", budget_id="b"), budget("b", 5, "1d"), customer("somebody else"))
+    key = Principal(
+        key_hash="h",
+        team_id="t",
+        organization_id="o",
+        limits=(OWN,),
+        member_limits=Limits(max_budget_nano_usd=4, budget_duration="1d"),
+    )
+    named = {"user_id": "u", "end_user_id": "e", "tags": ("a",), "session_id": "s"}
+    for rolls_over in (False, True):
+        bench.live = LiveSettings(budget_rollover=rolls_over)
+        first = await bench.limits.find(key, **named)
+        assert len(first) == 7
+        for again in (bench.limits.known(key, **named), await bench.limits.find(key, **named)):
+            assert [id(each) for each in again] == [id(each) for each in first]
+        (of_provider,) = bench.limits.of_provider("openai")
+        assert bench.limits.of_provider("openai")[0] is of_provider
+
+
+async def test_the_same_session_of_another_key_or_amount_has_a_budget_of_its_own():
+    bench = Bench(max_budget_per_session=Decimal(1))
+    (first,) = bench.limits.known(Principal(key_hash="k"), session_id="s")
+    for other in (Principal(key_hash="k2"), Principal(key_hash="k", session_budget_nano_usd=5)):
+        (found,) = bench.limits.known(other, session_id="s")
+        assert found != first
+    assert bench.limits.known(Principal(key_hash="k"), session_id="s")[0] is first
+
+
+async def test_what_is_kept_of_sessions_is_bounded():
+    bench = Bench(max_budget_per_session=Decimal(1))
+    key = Principal(key_hash="k")
+    (first,) = bench.limits.known(key, session_id="first")
+    for number in range(9_999):
+        bench.limits.known(key, session_id=f"s{number}")
+    assert bench.limits.known(key, session_id="first")[0] is first
+    for number in range(10_000):
+        bench.limits.known(key, session_id=f"t{number}")
+    # An object that is still held here can't have its identity taken by another.
+    assert bench.limits.known(key, session_id="first")[0] is not first
+
+
+async def test_what_rolls_over_stays_the_same_object_while_it_is_used():
+    bench = Bench(cache_max=3)
+    bench.live = LiveSettings(budget_rollover=True)
+    await bench.feed.poll()
+    (first,) = bench.limits.known(KEY)
+    for number in range(5):
+        scope = Scope("key", str(number))
+        other = ScopedLimits(scope=scope, budgets=(Budget(scope=scope, limit_nano_usd=1, duration="1d"),))
+        bench.limits.known(Principal(key_hash=str(number), limits=(other,)))
+        assert bench.limits.known(KEY)[0] is first
+
+
+async def test_while_the_database_is_away_what_is_unknown_has_the_same_default_call_after_call():
+    bench = Bench(max_end_user_budget=Decimal(1))
+    await bench.put(customer("x"), held(Kind.TAG, "a", budget_id="b"), budget("b", 5))
+    await bench.limits.find(KEY, tags=("a",))
+    bench.store.away = True
+    named = {"end_user_id": "e", "tags": ("a", "unknown")}
+    first, second = [(await bench.limits.find(KEY, **named))[1:] for _ in range(2)]
+    # What is known holds, also beside what is not.
+    assert amounts_of(first) == {Scope("end_user", "e"): [(USD, "")], Scope("tag", "a"): [(5, "")]}
+    assert [id(each) for each in second] == [id(each) for each in first]
+
+
+async def test_a_default_that_changes_while_the_database_is_away_is_the_new_one():
+    bench = Bench(max_end_user_budget_id="free")
+    await bench.put(customer("x"), budget("free", 3))
+    amounts = []
+    for amount in (4, 5):
+        await bench.put(budget("free", amount))
+        bench.store.away = True
+        found = await bench.limits.find(KEY, end_user_id="e")
+        amounts += amounts_of(found[1:])[Scope("end_user", "e")]
+        bench.store.away = False
+        bench.clock.advance(1.0)
+    assert amounts == [(4, ""), (5, "")]

@@ -16,7 +16,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "cli.md").r
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 COMMON = {"--config", "--database-url", "--json"}
 OF_THE_ADMIN_API = {"--url", "--api-key"}
-NOUNS = ("keys", "teams", "users", "orgs", "models")
+NOUNS = ("keys", "teams", "users", "orgs", "models", "budgets")
 
 
 def commands(given: Any, name: str = "") -> dict[str, Any]:

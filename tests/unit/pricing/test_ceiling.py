@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.pricing.ceiling import cost_ceiling
-from tallystick.pricing.cost import price_usage
+from tallystick.pricing.ceiling import cost_ceiling, is_free
+from tallystick.pricing.cost import UNITS, price_usage
 from tallystick.pricing.price import PriceSheet, Rate, Tier
 from tallystick.wire.usage import Usage
 
 _UNITS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning", "audio_input", "audio_output",
-          "image_input", "image_output", "requests")  # fmt: skip
+          "image_input", "image_output", "requests", "hours")  # fmt: skip
 _AMOUNTS = st.integers(0, 10**13)
 
 
@@ -51,9 +51,15 @@ def test_no_usage_within_the_bounds_costs_more(sheet, input_tokens, output_token
         cache_read_tokens=read,
         audio_input_tokens=part(input_tokens - written - read),
         reasoning_tokens=part(output_tokens),
+        milliseconds=part(60_000),
     )
     ceiling = cost_ceiling(
-        sheet, input_tokens=input_tokens, output_tokens=output_tokens, writes_cache=True, has_audio=True
+        sheet,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        writes_cache=True,
+        has_audio=True,
+        milliseconds=60_000,
     )
     assert price_usage(usage, sheet).nano_usd <= ceiling
 
@@ -68,3 +74,16 @@ def test_the_dearest_rate_that_may_apply_counts_for_all(caches, expected):
 def test_a_fraction_of_a_nano_usd_is_rounded_up():
     sheet = PriceSheet(version="t", rates={"input": Rate(nano_usd_per_million=1)})
     assert cost_ceiling(sheet, input_tokens=1, output_tokens=0) == 1
+
+
+@pytest.mark.parametrize("unit", [None, *UNITS])
+def test_a_sheet_is_free_when_nothing_on_it_costs(unit):
+    nothing = {each: Rate(nano_usd_per_million=0) for each in UNITS}
+    dear = Rate(nano_usd_per_million=1)
+    in_a_tier = Rate(nano_usd_per_million=0, tiers=(Tier(above_input_tokens=1_000, nano_usd_per_million=1),))
+    for rate in (dear, in_a_tier):
+        assert is_free(PriceSheet(version="t", rates=nothing | ({unit: rate} if unit else {}))) is (unit is None)
+
+
+def test_a_fixed_margin_is_not_free():
+    assert not is_free(PriceSheet(version="t", rates={}, margin_fixed_nano_usd=1))

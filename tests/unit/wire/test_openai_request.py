@@ -89,6 +89,46 @@ def test_limits_that_are_none_or_beyond_reason() -> None:
     assert parse(max_tokens=10**30).max_output_tokens == 1_000_000_000
 
 
+@pytest.mark.parametrize("limits", [(100, 1), (1, 100)])
+def test_of_two_limits_the_larger_counts(limits: tuple[int, int]) -> None:
+    assert parse(max_tokens=limits[0], max_completion_tokens=limits[1]).max_output_tokens == 100
+
+
+def test_one_limit_that_is_none_leaves_none() -> None:
+    assert parse(max_tokens=-1, max_completion_tokens=5).max_output_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("one, [2]", 1),
+        ([], 1),
+        (["a"], 1),
+        (["a"] * 1000, 1000),
+        (['say "a", "b"', "[", "\\", '\\"', "\\\\", "é"], 6),
+        ([1, 2, 3], 1),
+        ([[1, 2, 3]], 1),
+        ([[1, 2], [3], [4]], 3),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_each_prompt_of_a_list_has_its_answers(prompt: Any, prompts: int, indent: int | None) -> None:
+    def choices(endpoint: Endpoint, **fields: Any) -> int:
+        return parse_request(endpoint, json.dumps({"model": "g", **fields}, indent=indent).encode()).choices
+
+    assert choices("completions", prompt=prompt) == prompts
+    assert choices("completions", prompt=prompt, n=2, best_of=3) == prompts * 3
+    assert choices("embeddings", input=prompt) == 1
+
+
+@pytest.mark.parametrize(("ids", "count"), [([1] * 1000, 1000), ([[1, 200_000]] * 10, 20), (["a,b"], 0), ("1,2", 0)])
+def test_ids_of_tokens_are_counted(ids: Any, count: int) -> None:
+    for endpoint, field in (("completions", "prompt"), ("embeddings", "input")):
+        request = parse_request(endpoint, json.dumps({"model": "g", field: ids}).encode())
+        assert request.token_ids == count
+        assert request.token_id_bytes == (len(json.dumps(ids)) if count else 0)
+
+
 def test_model_in_the_path_wins() -> None:
     request = parse_request("completions", b'{"prompt":"x"}', model_in_path="from-path")
     assert request.model == "from-path"

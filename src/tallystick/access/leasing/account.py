@@ -36,6 +36,7 @@ class Account:
         "_pending",
         "_want",
         "amount",
+        "answered_at",
         "ask_after",
         "budget",
         "carried",
@@ -88,7 +89,10 @@ class Account:
         self.is_wanted = False
         self.is_closed = False
         """Out of the registry: nobody may take a hold on it any more."""
-        self.waiters: set[asyncio.Future[None]] = set()
+        self.answered_at = -1.0
+        """Monotonic: when the statement was sent whose answer was applied last."""
+        self.waiters: dict[asyncio.Future[None], int] = {}
+        """Calls that wait for room, in their order, with what they need."""
         self._pending: deque[tuple[int, int]] = deque()
         self._want = 0
         self._last_grant = 0
@@ -105,11 +109,12 @@ class Account:
         self.held += nano_usd
         self.used_at = now
 
-    def release(self, nano_usd: int) -> None:
+    def release(self, nano_usd: int, now: float) -> None:
         """End a hold."""
         self.held -= nano_usd
         assert self.held >= 0, "a hold was released twice"
-        self.wake()
+        if self.waiters:
+            self.wake(now)
 
     def settle(self, seq: int, cost_nano_usd: int, now: float) -> None:
         """Count an event of this instance, with the number that the journal gave it."""
@@ -119,16 +124,21 @@ class Account:
         self.pending += cost_nano_usd
         self.used_at = now
 
-    def wake(self) -> None:
-        """Let everyone look again who waits for room."""
-        waiters, self.waiters = self.waiters, set()
-        for waiter in waiters:
+    def wake(self, now: float) -> None:
+        """Let those look again who wait for room: the first one, and as many more as what is free may do for."""
+        left = self.free_at(now)
+        while self.waiters:
+            waiter, need = next(iter(self.waiters.items()))
+            del self.waiters[waiter]
             if not waiter.done():
                 waiter.set_result(None)
+                left -= need
+                if left <= 0:
+                    return
 
     # What the store says
 
-    def apply(self, state: LeaseState, *, watermark: int, trusted_until: float) -> None:
+    def apply(self, state: LeaseState, *, watermark: int, sent_at: float, trusted_until: float) -> None:
         """Take over what the store said, when no other statement about this account can have changed it since.
 
         Events up to `watermark` were committed before the store was asked, so they are in what it said.
@@ -139,8 +149,8 @@ class Account:
         self.leased, self.is_wanted = state.leased_nano_usd, state.is_wanted
         self.trusted_until = trusted_until
         self.is_known = True
+        self.answered_at = sent_at
         self._drop_settled()
-        self.wake()
 
     def fold(self, watermark: int) -> None:
         """Take committed events off the amount, as the store did, when many have gathered.
@@ -197,6 +207,10 @@ class Account:
     def is_low(self, now: float) -> bool:
         """Whether more should be leased before a call has to wait for it."""
         return self.free_at(now) * _LOW < self._last_grant and not self.is_wanted and now >= self.refill_after
+
+    def may_be_asked_about(self, now: float) -> bool:
+        """Whether asking the store may bring something: not twice at a time, and never for an account out of use."""
+        return not self.statements and not self.is_closed and now >= self.ask_after
 
     @property
     def known_spend(self) -> int:

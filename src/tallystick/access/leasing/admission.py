@@ -7,30 +7,31 @@ admit       leases what lacks; waits a moment for what others hold; says why not
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from tallystick.access.leasing.account import Account
 from tallystick.access.leasing.accounts import ScopeKey
+from tallystick.access.leasing.bounds import Bound, Bounds
 from tallystick.access.leasing.denials import denial_of
-from tallystick.access.leasing.keeper import NO_LIMIT, Bound, LeaseKeeper
-from tallystick.access.scoped_limits import ScopedLimits
-from tallystick.access.scopes import LIFETIME_END, Budget, Window
+from tallystick.access.leasing.keeper import LeaseKeeper
 from tallystick.access.windows import WindowRule
 from tallystick.errors import BudgetExceeded, BudgetUnknown, StoreUnavailable
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics
 
-_RESOLVED_MAX: Final = 200_000
-_DENIED_SECONDS: Final = 1.0
 _ASK_PAUSE_MIN_SECONDS: Final = 0.02
 _ASK_PAUSE_MAX_SECONDS: Final = 0.25
 _ANSWER_SECONDS: Final = 1.0
+_LOOK_SECONDS_MIN: Final = 0.25
+_LOOK_SECONDS_MAX: Final = 2.0
+_LOOKING_AT_ONCE: Final = 64
+_BUDGET_SHARE: Final = 4
+"""A fourth of the calls that may wait may do so for one budget."""
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,15 +75,6 @@ class AdmissionLimits:
     """Whether calls are admitted without a hold when the database can't say what is left."""
 
 
-class _Resolved(NamedTuple):
-    """The accounts of some budgets for as long as their windows last."""
-
-    source: object
-    starts_at: datetime
-    until: datetime
-    bounds: tuple[Bound, ...]
-
-
 class Admission:
     """Admits calls. For one event loop."""
 
@@ -98,26 +90,11 @@ class Admission:
     ) -> None:
         self._on_denied = on_denied
         self._keeper = keeper
-        self._windows = windows
+        self.bounds = Bounds(keeper, windows)
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
-        self._resolved: OrderedDict[tuple[int, str], _Resolved] = OrderedDict()
         self._waiting = 0
-
-    def bounds_of(self, scoped: Sequence[ScopedLimits], *, model_group: str, moment: datetime) -> list[Bound]:
-        """Return the budgets that bound a call of this model at this moment, with their accounts."""
-        bounds: list[Bound] = []
-        for each in scoped:
-            if each.budgets:
-                bounds += self._resolve(each, each.budgets, "", moment)
-            if each.model_budgets and model_group in each.model_budgets:
-                bounds += self._resolve(each, each.model_budgets[model_group], model_group, moment)
-        return bounds
-
-    def bounds_of_budgets(self, budgets: tuple[Budget, ...], *, moment: datetime) -> tuple[Bound, ...]:
-        """Return budgets that stand for themselves, such as a provider's, with their accounts."""
-        return self._resolve(budgets, budgets, "", moment) if budgets else ()
 
     def try_admit(self, bounds: Sequence[Bound], estimate: Estimate) -> Hold | None:
         """Take a hold from what is leased; None when that does not suffice."""
@@ -144,9 +121,10 @@ class Admission:
         if hold is not None:
             return hold
         begun = self._clock.monotonic()
+        wait_seconds = self._wait_seconds(bounds)
         self._waiting += 1
         try:
-            return await self._wait_for_room(bounds, estimate, caller=caller, deadline=begun + self._wait_seconds())
+            return await self._wait_for_room(bounds, estimate, caller=caller, begun=begun, wait_seconds=wait_seconds)
         finally:
             self._waiting -= 1
             self._metrics.budget_lease_wait_seconds.observe(self._clock.monotonic() - begun)
@@ -175,19 +153,21 @@ class Admission:
 
     def cancel(self, hold: Hold) -> None:
         """End a hold of a call that was not dispatched, or whose cost is counted."""
+        now = self._clock.monotonic() if hold.accounts else 0.0
         for account in hold.accounts:
-            account.release(hold.nano_usd)
+            account.release(hold.nano_usd, now)
         hold.accounts = ()
 
     # Inside
 
     async def _wait_for_room(
-        self, bounds: Sequence[Bound], estimate: Estimate, *, caller: str, deadline: float
+        self, bounds: Sequence[Bound], estimate: Estimate, *, caller: str, begun: float, wait_seconds: float
     ) -> Hold:
         pause = _ASK_PAUSE_MIN_SECONDS
         # Whoever may not wait for room still waits for the store to say whether there is any.
-        answer_deadline = max(deadline, self._clock.monotonic() + _ANSWER_SECONDS)
+        deadline, answer_deadline = begun + wait_seconds, begun + max(wait_seconds, _ANSWER_SECONDS)
         while True:
+            bounds = self.bounds.reopened(bounds)
             estimate = self._shrunk(bounds, estimate)
             hold = self.try_admit(bounds, estimate)
             if hold is not None:
@@ -198,9 +178,9 @@ class Admission:
             if now < answer_deadline and self._keeper.can_ask(lacking, now):
                 pause = await self._ask(lacking, estimate, pause=pause, deadline=answer_deadline)
             elif now < deadline or (now < answer_deadline and any(each.account.statements for each in lacking)):
-                await self._next_change(lacking, _ASK_PAUSE_MAX_SECONDS)
+                await self._next_change(lacking, estimate)
             else:
-                return self._give_up(lacking, caller=caller)
+                return self._give_up(lacking, caller=caller, since=begun - _ANSWER_SECONDS)
 
     async def _ask(self, lacking: Sequence[Bound], estimate: Estimate, *, pause: float, deadline: float) -> float:
         """Lease what lacks; return for how long nobody asks again when there was no room."""
@@ -235,10 +215,10 @@ class Admission:
             if bound.limit - account.known_spend < max(estimate.need_nano_usd, 1):
                 raise self._exceeded(bound, caller=caller)
 
-    def _give_up(self, lacking: Sequence[Bound], *, caller: str) -> Hold:
-        """End the wait: say what has no room, or that it can't be told."""
+    def _give_up(self, lacking: Sequence[Bound], *, caller: str, since: float) -> Hold:
+        """End the wait: say what has no room, or that it can't be told because the store has not answered since."""
         for bound in lacking:
-            if bound.account.is_known and not self._keeper.is_store_away:
+            if bound.account.answered_at >= since and not self._keeper.is_store_away:
                 raise self._exceeded(bound, caller=caller)
         if self._limits.admits_unknown:
             self._metrics.budget_unchecked_calls.inc()
@@ -255,18 +235,24 @@ class Admission:
             denial_of(bound, caller=caller), scope_type=scope_type, status=self._limits.exceeded_status
         )
 
-    def _wait_seconds(self) -> float:
-        return self._limits.wait_seconds if self._waiting <= self._limits.waiting_max else 0.0
+    def _wait_seconds(self, bounds: Sequence[Bound]) -> float:
+        """Return how long a call may wait. Those of one budget may be a part of all that wait, so that others can."""
+        waiting_max = self._limits.waiting_max
+        most = max((len(bound.account.waiters) for bound in bounds), default=0)
+        if self._waiting >= waiting_max or most >= max(1, waiting_max // _BUDGET_SHARE):
+            return 0.0
+        return self._limits.wait_seconds
 
     def _room_of(self, bound: Bound) -> int:
         account = bound.account
         return bound.limit - account.spent - account.carried - account.leased
 
-    async def _next_change(self, bounds: Sequence[Bound], seconds: float) -> None:
-        """Wait until one of the accounts has changed, at most so long."""
+    async def _next_change(self, bounds: Sequence[Bound], estimate: Estimate) -> None:
+        """Wait for a turn at one of the accounts. Also look again by oneself now and then, the rarer the more do so."""
+        seconds = min(_LOOK_SECONDS_MAX, _LOOK_SECONDS_MIN * max(1.0, self._waiting / _LOOKING_AT_ONCE))
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for bound in bounds:
-            bound.account.waiters.add(woken)
+            bound.account.waiters[woken] = estimate.need_nano_usd
         try:
             async with asyncio.timeout(seconds):
                 await woken
@@ -274,46 +260,4 @@ class Admission:
             return
         finally:
             for bound in bounds:
-                bound.account.waiters.discard(woken)
-
-    def _resolve(self, source: object, budgets: Sequence[Budget], model: str, moment: datetime) -> tuple[Bound, ...]:
-        key = (id(source), model)
-        found = self._resolved.get(key)
-        if (
-            found is not None
-            and found.source is source
-            and found.starts_at <= moment < found.until
-            and not any(bound.account.is_closed for bound in found.bounds)
-        ):
-            return found.bounds
-        resolved = self._resolve_anew(source, budgets, moment)
-        self._resolved.pop(key, None)
-        self._resolved[key] = resolved
-        if len(self._resolved) > _RESOLVED_MAX:
-            self._resolved.popitem(last=False)
-        return resolved.bounds
-
-    def _resolve_anew(self, source: object, budgets: Sequence[Budget], moment: datetime) -> _Resolved:
-        by_window: dict[Window, Bound] = {}
-        starts_at, until = datetime.min.replace(tzinfo=moment.tzinfo), LIFETIME_END
-        for budget in budgets:
-            window = self._windows.window_of(budget.scope, budget.duration, moment)
-            starts_at, until = max(starts_at, window.starts_at), min(until, window.ends_at)
-            if budget.increase_until is not None and budget.increase_until > moment:
-                until = min(until, budget.increase_until)
-            bound = self._bound_of(budget, window, moment)
-            least = by_window.get(window)
-            if least is None or bound.limit < least.limit:
-                by_window[window] = bound
-                bound.account.budget = budget
-        return _Resolved(source, starts_at, until, tuple(by_window[window] for window in sorted(by_window)))
-
-    def _bound_of(self, budget: Budget, window: Window, moment: datetime) -> Bound:
-        limit = budget.limit_at(moment)
-        account = self._keeper.open(window, budget.entity_ids)
-        return Bound(
-            account=account,
-            limit=NO_LIMIT if limit is None else limit - budget.correction_of(window),
-            budget=budget,
-            previous=self._windows.previous(window, budget.duration) if budget.rolls_over else None,
-        )
+                bound.account.waiters.pop(woken, None)

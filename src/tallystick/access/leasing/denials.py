@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tallystick.access.leasing.keeper import Bound
+from tallystick.access.leasing.bounds import Bound
 from tallystick.access.scopes import LIFETIME_END, Scope
 from tallystick.pricing.money import format_usd
 

@@ -15,7 +15,8 @@ import structlog
 from tallystick.access.budget_store import BudgetStore, LeaseReply, LeaseRequest, LeaseState
 from tallystick.access.leasing.account import Account
 from tallystick.access.leasing.accounts import Accounts
-from tallystick.access.scopes import Budget, Window
+from tallystick.access.leasing.bounds import NO_LIMIT, Bound
+from tallystick.access.scopes import Window
 from tallystick.errors import StoreUnavailable
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.service import SupervisedLoop
@@ -23,13 +24,12 @@ from tallystick.runtime.telemetry import Metrics
 
 log = structlog.get_logger()
 
-NO_LIMIT: Final = 2**62
-"""The limit of a budget that only warns."""
 _TICK_SECONDS: Final = 0.25
 _TRUSTED_SHARE: Final = 0.8
 """A lease is trusted for this share of its time, counted from before it was asked for."""
 _RENEWED_SHARE: Final = 0.3
 _REFILL_PAUSE_SECONDS: Final = 1.0
+_WATCH_SECONDS: Final = 5.0
 _STORE_PAUSE_SECONDS: Final = 0.25
 _TRIM_SECONDS: Final = 3600.0
 
@@ -55,16 +55,6 @@ class LeaseLimits:
     idle_seconds: float = 5.0
     share: int = 8
     keep_days: float = 35.0
-
-
-class Bound(NamedTuple):
-    """A budget's current window, as it bounds a call."""
-
-    account: Account
-    limit: int
-    """In force now, corrections taken off."""
-    budget: Budget
-    previous: Window | None
 
 
 class _Sent(NamedTuple):
@@ -147,7 +137,7 @@ class LeaseKeeper:
         return (
             self._is_ready
             and now >= self._store_away_until
-            and all(not bound.account.statements and now >= bound.account.ask_after for bound in bounds)
+            and all(bound.account.may_be_asked_about(now) for bound in bounds)
         )
 
     @property
@@ -174,6 +164,15 @@ class LeaseKeeper:
         """Lease more in the background: what is free runs low."""
         account = bound.account
         if account not in self._low and not account.statements and self._clock.monotonic() >= account.ask_after:
+            self._low[account] = bound
+            self._low_found.set()
+
+    def watch(self, bound: Bound) -> None:
+        """Learn in the background, now and then, what stands in a window that bounds nothing."""
+        account, now = bound.account, self._clock.monotonic()
+        account.used_at = now
+        if now >= account.refill_after and account not in self._low and not account.statements:
+            account.refill_after = now + _WATCH_SECONDS
             self._low[account] = bound
             self._low_found.set()
 
@@ -253,11 +252,13 @@ class LeaseKeeper:
     def _end(self, accounts: Sequence[Account]) -> None:
         for account in accounts:
             account.statements -= 1
-            account.wake()
+            account.wake(self._clock.monotonic())
 
     def _apply(self, account: Account, state: LeaseState, sent: _Sent, *, until: float | None = None) -> None:
         lasting = sent.at + self._limits.lease_seconds * _TRUSTED_SHARE
-        account.apply(state, watermark=sent.watermark, trusted_until=lasting if until is None else until)
+        account.apply(
+            state, watermark=sent.watermark, sent_at=sent.at, trusted_until=lasting if until is None else until
+        )
         self._on_state(account)
 
     def _note_answer(self) -> None:
@@ -290,13 +291,16 @@ class LeaseKeeper:
         now = self._clock.monotonic()
         accounts = [bound.account for bound in bounds]
         before = [account.amount for account in accounts]
-        requests = [_request(bound, need=0, want=bound.account.want_of(0, now)) for bound in bounds]
+        requests = [
+            _request(bound, need=0, want=0 if bound.limit == NO_LIMIT else bound.account.want_of(0, now))
+            for bound in bounds
+        ]
         try:
             await self._lease(accounts, requests)
         except StoreUnavailable:
             return
         for account, amount, request in zip(accounts, before, requests, strict=True):
-            if (account.amount - amount) * 2 < request.want_nano_usd:
+            if (account.amount - amount) * 2 < request.want_nano_usd:  # Not where nothing was wanted.
                 # It is no longer plenty: calls ask for what they need, and only now and then for more.
                 account.refill_after = self._clock.monotonic() + _REFILL_PAUSE_SECONDS
 
@@ -323,8 +327,9 @@ class LeaseKeeper:
                     self._is_ready = True
                     break
             await self._clock.sleep(_STORE_PAUSE_SECONDS / 10)
+        now = self._clock.monotonic()
         for account in self.accounts:
-            account.wake()
+            account.wake(now)
 
     async def _keep(self) -> None:
         """What is to be done now and then, while there is anything leased."""
@@ -380,4 +385,5 @@ def _request(bound: Bound, *, need: int, want: int) -> LeaseRequest:
         since_seq=account.since_seq,
         entity_ids=tuple(sorted(account.entity_ids)),
         previous=bound.previous,
+        previous_limit_nano_usd=bound.previous_limit,
     )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.access.budget_store import BudgetStore, WindowSum
-from tallystick.access.leasing.keeper import NO_LIMIT
+from tallystick.access.leasing.bounds import NO_LIMIT
 from tallystick.access.scoped_limits import corrections_of
 from tallystick.access.scopes import Correction, Scope, Window
 from tallystick.admin.budgets.views import shown_window

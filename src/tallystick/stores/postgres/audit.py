@@ -31,6 +31,7 @@ _REPAIRS = (
 _BUDGET_REPAIRS = (
     "remove_unfounded_budget_leases",
     "rebuild_budget_windows",
+    "rebuild_budget_windows_count",
 )
 
 
@@ -51,6 +52,7 @@ class PostgresAuditor:
             positions = await self._row(connection, "audit_positions")
             differences = [*_producer_differences(producers), *_position_differences(positions)]
             count = len(differences)
+            await connection.execute(self._queries["look_budgets_up_by_hash"])
             for table, name in _COMPARISONS:
                 rows = await self._fetch(connection, name, max(difference_limit, 1))
                 differences += [_difference(table, row) for row in rows]
@@ -73,6 +75,7 @@ class PostgresAuditor:
             await self._execute(connection, "keep_commits_out")
             for name in _REPAIRS:
                 changed += await self._execute(connection, name)
+            await connection.execute(self._queries["look_budgets_up_by_hash"])
             await self._execute(connection, "lock_ledger_head")
             await self._execute(connection, "lock_all_budget_windows")
             for name in _BUDGET_REPAIRS:

@@ -8,15 +8,17 @@ in key order as by everybody, and written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
+
+import asyncpg
 
 from tallystick.access.scopes import Window
 from tallystick.ledger.batch import Batch
 from tallystick.ledger.budget_fold import BudgetFold, Charge, settled
 from tallystick.ledger.budget_scopes import ScopeKey
-from tallystick.stores.postgres.budget_rows import key_of, window_of
+from tallystick.stores.postgres.budget_rows import columns_of_windows, key_of, window_of
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.encoding import SLICE, array_of_numbers, columns_of_keys
 
@@ -68,17 +70,18 @@ class BudgetCommit:
             await self.charge()
         if not self._charges:
             return
-        is_leased = await connection.fetchval(self._queries["lock_counted_budget_windows"], *self._columns)
-        paid = await self._paid(connection) if is_leased else [0] * len(self._charges)
-        await connection.execute(
+        await connection.execute(self._queries["lock_counted_budget_windows"], *self._columns)
+        leases_within = await connection.fetch(
             self._queries["count_in_budget_windows"],
             *self._columns,
-            # Without leases that hold anything there is none to settle.
-            self._batch.producer_id if is_leased else None,
+            self._batch.producer_id,
             array_of_numbers([charge.cost_nano_usd for charge in self._charges]),
-            array_of_numbers(paid),
+            self._batch.first_seq,
             self._batch.last_seq,
+            array_of_numbers(range(len(self._charges))),
         )
+        if leases_within:
+            await self._pay_in_part(connection, leases_within)
 
     async def _gather(self) -> None:
         batch = self._batch
@@ -88,16 +91,17 @@ class BudgetCommit:
             self._fold.add(batch.numbers[start:end], batch.events[start:end])
             await asyncio.sleep(0)
 
-    async def _paid(self, connection: Connection) -> list[int]:
-        """Return what the producer's leases pay in each window: of events above the number that they began with."""
-        rows = await connection.fetch(
-            self._queries["leases_of_counted_budget_windows"],
-            *self._columns,
+    async def _pay_in_part(self, connection: Connection, leases: Sequence[asyncpg.Record]) -> None:
+        """Let leases that were first given in the middle of the batch pay for the events behind that."""
+        charges = [self._charges[lease["place"]] for lease in leases]
+        paid = [
+            settled(lease["amount_nano_usd"], charge.above(lease["since_seq"]))
+            for lease, charge in zip(leases, charges, strict=True)
+        ]
+        await connection.execute(
+            self._queries["shrink_budget_leases"],
+            *columns_of_windows([charge.window for charge in charges]),
             self._batch.producer_id,
-            len(self._charges),
+            paid,
+            [False] * len(paid),
         )
-        paid = [0] * len(self._charges)
-        for row in rows:
-            place = row["place"] - 1
-            paid[place] = settled(row["amount_nano_usd"], self._charges[place].above(row["since_seq"]))
-        return paid

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState
-from tallystick.access.grants import NOTICE_SHARE, WANTED_SECONDS, Room, grants_of, short_of
+from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, notice_seconds, short_of
 from tallystick.access.scopes import Window
 from tallystick.errors import StoreUnavailable
 from tallystick.stores.postgres.budget_making import BudgetMaker, aliases_of
@@ -129,9 +129,8 @@ class BudgetLeases:
     async def release(self, holder: str) -> int:
         """Delete all leases of the holder; return how many there were."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(self._queries["leased_budget_windows"], holder)
+            rows = await connection.fetch(self._queries["lock_leased_budget_windows"], holder)
             windows = [window_of(row) for row in rows]
-            await self._lock(connection, windows)
             leases = await self._own(connection, holder, windows)
             taken = [lease.amount_nano_usd or 0 for lease in leases]
             await self._shrink(connection, holder, windows, leases, taken)
@@ -140,8 +139,8 @@ class BudgetLeases:
     async def renew(self, holder: str, *, seconds: float) -> tuple[LeaseState, ...]:
         """Let all leases of the holder last `seconds` from now and return them."""
         async with self._database.transaction() as connection:
+            await connection.execute(self._queries["lock_leased_budget_windows"], holder)
             await connection.execute(self._queries["renew_budget_leases"], holder, seconds)
-            # The leases are locked, so nothing is settled now, and one snapshot shows them with their windows.
             rows = await connection.fetch(self._queries["budget_leases_of_holder"], holder)
         return tuple(_lease_of(row, holder).state(window_of(row), _held_of(row)) for row in rows)
 
@@ -174,7 +173,7 @@ class BudgetLeases:
     ) -> LeaseReply:
         columns = columns_of_windows([request.window for request in requests])
         rows = await connection.fetch(
-            self._queries["free_and_read_budget_leases"], *columns, holder, seconds * NOTICE_SHARE
+            self._queries["free_and_read_budget_leases"], *columns, holder, notice_seconds(seconds)
         )
         lines = [_line(request, held[request.window], holder, row) for request, row in zip(requests, rows, strict=True)]
         granted, lines = _granted(lines, share=share)

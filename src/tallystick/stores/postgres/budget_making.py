@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tallystick.access.budget_store import LeaseRequest, WindowSum
+from tallystick.access.grants import carried_of
 from tallystick.access.scopes import Scope, Window
 from tallystick.stores.postgres.budget_rows import Alias, columns_of_aliases, columns_of_windows, sum_of, window_of
 from tallystick.stores.postgres.budget_sums import spent_in
@@ -103,7 +104,7 @@ class BudgetMaker:
             spent = int(row["spent_nano_usd"] + row["carried_nano_usd"])
         else:
             spent = await spent_in(connection, self._queries, request.previous, ids)
-        return max(spent - request.limit_nano_usd, 0)
+        return carried_of(request, spent)
 
 
 def aliases_of(requests: Sequence[LeaseRequest]) -> list[Alias]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from tallystick.access.scopes import LIFETIME_END, LIFETIME_START, Scope, Window
 from tallystick.stores.postgres.connection import Connection
+from tallystick.stores.window_days import days_of
 
-_DAY: Final = timedelta(days=1)
 _TOTALLED: Final = frozenset(
     {"end_user", "global", "key", "organization", "personal", "provider", "tag", "team", "team_member", "user"}
 )
@@ -33,19 +32,17 @@ async def spent_in(connection: Connection, queries: Mapping[str, str], window: W
 def statement_of(
     queries: Mapping[str, str], window: Window, ids: Sequence[str]
 ) -> tuple[str, list[Any]]:  # Any: days, times and text.
-    """Return what sums the events in a window that is no lifetime, and its values.
-
-    Days are counted in UTC, windows in any time zone: what is no whole day is summed from the events.
-    """
+    """Return what sums the events in a window that is no lifetime, and its values."""
     scope = window.scope
-    starts_at, ends_at = window.starts_at.astimezone(UTC), window.ends_at.astimezone(UTC)
-    first, until = _first_midnight(starts_at), _midnight(ends_at)
-    if scope.type == "session" or until <= first:
-        return _statement(queries, "spent_between", scope, ids, [starts_at, ends_at])
-    days: list[Any] = [first.date(), until.date()]
-    if (starts_at, ends_at) == (first, until):
-        return _statement(queries, "spent_by_days", scope, ids, days)
-    return _statement(queries, "spent_by_days_and_times", scope, ids, [*days, starts_at, first, until, ends_at])
+    if scope.type == "session":
+        return _statement(queries, "spent_between", scope, ids, [window.starts_at, window.ends_at])
+    days = days_of(window)
+    span: list[Any] = [days.first, days.end]
+    if all(edge.is_empty for edge in days.edges):
+        return _statement(queries, "spent_by_days", scope, ids, span)
+    for edge in days.edges:
+        span += [edge.sign, edge.day, edge.since, edge.until]
+    return _statement(queries, "spent_by_days_and_times", scope, ids, span)
 
 
 async def _spent_in_all(connection: Connection, queries: Mapping[str, str], scope: Scope, ids: Sequence[str]) -> int:
@@ -91,12 +88,3 @@ class _Placeholders:
         if name not in self.names:
             self.names.append(name)
         return f"${self._first + self.names.index(name)}"
-
-
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _first_midnight(moment: datetime) -> datetime:
-    midnight = _midnight(moment)
-    return midnight if midnight == moment else midnight + _DAY

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
-from tallystick.access.scopes import LIFETIME_START, Scope, Window
+from tallystick.access.scopes import INVENTED_TYPES, LIFETIME_END, LIFETIME_START, Scope, Window
 from tallystick.errors import StoreUnavailable
 from tallystick.stores.postgres.budget_leases import TRIES, BudgetLeases
 from tallystick.stores.postgres.budget_making import BudgetMaker
@@ -83,14 +83,19 @@ class PostgresBudgetStore:
         raise StoreUnavailable("PostgreSQL loses a window of a budget as soon as it is made.")
 
     async def trim(self, *, ended_days: float) -> int:
-        """Delete windows that ended so many days ago and have no leases; return how many."""
+        """Delete windows that ended so many days ago, and idle ones without an end, of which nobody has leases."""
         ended_before = self._database.clock.now() - timedelta(days=ended_days)
+        idle_seconds = timedelta(days=ended_days).total_seconds()
+        return await self._trim("lock_ended_budget_windows", ended_before) + await self._trim(
+            "lock_idle_budget_windows", INVENTED_TYPES, LIFETIME_START, LIFETIME_END, idle_seconds
+        )
+
+    async def _trim(self, locking: str, *which: object) -> int:
+        """Delete the windows that a statement locks, in pieces."""
         trimmed = 0
         while True:
             async with self._database.transaction() as connection:
-                rows = await connection.fetch(
-                    self._queries["lock_ended_budget_windows"], ended_before, _TRIMMED_AT_ONCE
-                )
+                rows = await connection.fetch(self._queries[locking], *which, _TRIMMED_AT_ONCE)
                 if not rows:
                     return trimmed
                 windows = columns_of_windows([window_of(row) for row in rows])

@@ -13,8 +13,10 @@ from tallystick.access.scopes import LIFETIME_END, LIFETIME_START, Scope, Window
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.moments import microseconds
 from tallystick.stores.sqlite.transactions import fetch
+from tallystick.stores.window_days import days_of
 
 _SQL = load_queries("tallystick.stores.sqlite")
+_DAY: Final = timedelta(days=1)
 Arguments = Mapping[str, str | int | None]
 
 # How days are summed for each type of scope, and how times are. A session has no days: it is found by its own index.
@@ -60,16 +62,35 @@ def spent_in(connection: apsw.Connection, window: Window, ids: Sequence[str]) ->
         spent = _spent_in_all(connection, scope, arguments)
         if spent is not None:
             return spent
-    by_days = _BY_DAYS.get(scope.type) if has_sums else None
-    first_day, end_day = _whole_days(window)
-    if by_days is None or first_day >= end_day:
+    by_days = _BY_DAYS.get(scope.type)
+    if by_days is None:
         return _between(connection, scope, arguments, window.starts_at, window.ends_at)
-    days = {"first_day": first_day.isoformat(), "end_day": end_day.isoformat()}
-    return (
-        _between(connection, scope, arguments, window.starts_at, _midnight(first_day))
-        + _one(connection, by_days, {**arguments, **days})
-        + _between(connection, scope, arguments, _midnight(end_day), window.ends_at)
-    )
+    if not has_sums:
+        return _unless_nothing(connection, by_days, scope, arguments, window)
+    days = days_of(window)
+    spent, _ = _on_days(connection, by_days, arguments, days.first, days.end)
+    for edge in days.edges:
+        if not edge.is_empty and _on_days(connection, by_days, arguments, edge.day, edge.day + _DAY)[1]:
+            spent += edge.sign * _between(connection, scope, arguments, edge.since, edge.until)
+    return spent
+
+
+def _unless_nothing(
+    connection: apsw.Connection, by_days: str, scope: Scope, arguments: Arguments, window: Window
+) -> int:
+    """Sum all events of a window, if there are sums of any of its days."""
+    first, last = window.starts_at.astimezone(UTC).date(), window.ends_at.astimezone(UTC).date()
+    _, sums = _on_days(connection, by_days, arguments, first, last + _DAY)
+    return _between(connection, scope, arguments, window.starts_at, window.ends_at) if sums else 0
+
+
+def _on_days(connection: apsw.Connection, name: str, arguments: Arguments, first: date, end: date) -> tuple[int, int]:
+    """Return what was spent on days, and of how many sums that is: without any there is no event."""
+    if first >= end:
+        return 0, 0
+    days = {"first_day": first.isoformat(), "end_day": end.isoformat()}
+    ((spent, sums),) = fetch(connection, _SQL[name], {**arguments, **days})
+    return int(spent), int(sums)
 
 
 def _spent_in_all(connection: apsw.Connection, scope: Scope, arguments: Arguments) -> int | None:
@@ -86,8 +107,6 @@ def _spent_in_all(connection: apsw.Connection, scope: Scope, arguments: Argument
 
 
 def _between(connection: apsw.Connection, scope: Scope, arguments: Arguments, since: datetime, until: datetime) -> int:
-    if since >= until:
-        return 0
     times = {"since": microseconds(since), "until": microseconds(until)}
     return _one(connection, _BETWEEN.get(scope.type, _OTHERS_BETWEEN), {**arguments, **times})
 
@@ -108,19 +127,6 @@ def _arguments(scope: Scope, ids: Sequence[str]) -> Arguments:
     elif scope.type in {"team_member", "organization_member"}:
         arguments["users"] = _json([scope.member_id])
     return arguments
-
-
-def _whole_days(window: Window) -> tuple[date, date]:
-    """Return the first whole day of a window, and the first one that is no longer whole."""
-    starts_at, ends_at = window.starts_at.astimezone(UTC), window.ends_at.astimezone(UTC)
-    first_day = starts_at.date()
-    if _midnight(first_day) < starts_at:
-        first_day += timedelta(days=1)
-    return first_day, ends_at.date()
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _one(connection: apsw.Connection, name: str, arguments: Arguments) -> int:

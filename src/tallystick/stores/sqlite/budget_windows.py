@@ -9,6 +9,7 @@ from __future__ import annotations
 import apsw
 
 from tallystick.access.budget_store import LeaseRequest
+from tallystick.access.grants import carried_of
 from tallystick.access.scopes import Scope, Window
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.budget_rows import key_of, window_of
@@ -18,17 +19,17 @@ from tallystick.stores.sqlite.transactions import fetch
 _SQL = load_queries("tallystick.stores.sqlite")
 
 
-def make_asked(connection: apsw.Connection, request: LeaseRequest) -> None:
+def make_asked(connection: apsw.Connection, request: LeaseRequest, *, now: int) -> None:
     """Make the aliases and the window of a request where they are not there."""
     _make_aliases(connection, request)
     if not fetch(connection, _SQL["budget_window"], key_of(request.window)):
-        _add(connection, request.window, carried_nano_usd=_carried(connection, request))
+        _add(connection, request.window, carried_nano_usd=_carried(connection, request), now=now)
 
 
-def make_window(connection: apsw.Connection, window: Window) -> None:
+def make_window(connection: apsw.Connection, window: Window, *, now: int) -> None:
     """Make a window, into which nothing is carried, when it is not there."""
     if not fetch(connection, _SQL["budget_window"], key_of(window)):
-        _add(connection, window, carried_nano_usd=0)
+        _add(connection, window, carried_nano_usd=0, now=now)
 
 
 def ids_of(connection: apsw.Connection, scope: Scope) -> list[str]:
@@ -36,10 +37,10 @@ def ids_of(connection: apsw.Connection, scope: Scope) -> list[str]:
     return [scope.id, *(row[0] for row in fetch(connection, _SQL["budget_aliases_of_scope"], scope[:2]))]
 
 
-def _add(connection: apsw.Connection, window: Window, *, carried_nano_usd: int) -> None:
+def _add(connection: apsw.Connection, window: Window, *, carried_nano_usd: int, now: int) -> None:
     assert window.starts_at < window.ends_at
     spent = spent_in(connection, window, ids_of(connection, window.scope))
-    connection.execute(_SQL["add_budget_window"], (*key_of(window), spent, carried_nano_usd))
+    connection.execute(_SQL["add_budget_window"], (*key_of(window), spent, carried_nano_usd, now))
     connection.execute(_SQL["count_budget_windows"], (1,))
 
 
@@ -66,4 +67,4 @@ def _carried(connection: apsw.Connection, request: LeaseRequest) -> int:
         spent: int = rows[0][0] + rows[0][1]
     else:
         spent = spent_in(connection, request.previous, ids_of(connection, request.previous.scope))
-    return max(0, spent - request.limit_nano_usd)
+    return carried_of(request, spent)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import apsw
+import msgspec
 
 from tallystick.access.budget_store import LeaseReply, LeaseRequest, LeaseState, WindowSum
-from tallystick.access.grants import NOTICE_SHARE, WANTED_SECONDS, Room, grants_of, short_of
-from tallystick.access.scopes import LIFETIME_START, Scope, Window
+from tallystick.access.grants import WANTED_SECONDS, Room, grants_of, notice_seconds, short_of
+from tallystick.access.scopes import INVENTED_TYPES, LIFETIME_END, LIFETIME_START, Scope, Window
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.budget_rows import WIDTH, key_of, sum_of, window_of
 from tallystick.stores.sqlite.budget_sums import spent_in
@@ -101,9 +103,11 @@ class SqliteBudgetStore:
         return await self._database.read(work)
 
     async def claim_alert(self, window: Window, *, level: int) -> bool:
+        now = microseconds(self._database.clock.now())
+
         def work(connection: apsw.Connection) -> bool:
             with immediate(connection):
-                make_window(connection, window)
+                make_window(connection, window, now=now)
                 return bool(fetch(connection, _SQL["claim_budget_alert"], (*key_of(window), level)))
 
         return await self._database.write(work)
@@ -123,7 +127,36 @@ class SqliteBudgetStore:
         # In pieces, so that commits get their turn in between.
         while deleted := await self._database.write(work):
             trimmed += deleted
-        return trimmed
+        return trimmed + await self._trim_idle(before=arguments[0], now=arguments[1])
+
+    async def _trim_idle(self, *, before: int, now: int) -> int:
+        """Delete windows without an end from which nobody has leased since. They are looked for without the lock."""
+        wanted = {
+            "types": msgspec.json.encode(INVENTED_TYPES).decode(),
+            "starts_at": microseconds(LIFETIME_START),
+            "ends_at": microseconds(LIFETIME_END),
+            "before": before,
+            "now": now,
+            "limit": _TRIMMED_AT_ONCE,
+        }
+        trimmed = 0
+        while True:
+            found = await self._database.read(lambda connection: fetch(connection, _SQL["idle_budget_windows"], wanted))
+            deleted = await self._database.write(functools.partial(_delete_idle, found=found, before=before, now=now))
+            trimmed += deleted
+            if not deleted:
+                return trimmed
+
+
+def _delete_idle(connection: apsw.Connection, *, found: Sequence[Row], before: int, now: int) -> int:
+    """Delete those of the windows that are still idle; return how many."""
+    deleted = 0
+    with immediate(connection):
+        for key in found:
+            if fetch(connection, _SQL["delete_idle_budget_window"], (*key, before, now)):
+                connection.execute(_SQL["delete_budget_leases_of_window"], key)
+                deleted += 1
+    return deleted
 
 
 class _Held(NamedTuple):
@@ -144,8 +177,8 @@ def _lease(
     share: int,
 ) -> LeaseReply:
     for request in requests:
-        make_asked(connection, request)
-        _free_lapsed(connection, key_of(request.window), holder, now=now, notice_seconds=seconds * NOTICE_SHARE)
+        make_asked(connection, request, now=microseconds(now))
+        _free_lapsed(connection, key_of(request.window), holder, now=now, notice=notice_seconds(seconds))
     rooms = [_held(connection, key_of(request.window), now=now).room for request in requests]
     grants = grants_of(requests, rooms, share=share)
     until = _after(now, seconds)
@@ -154,7 +187,7 @@ def _lease(
         connection.execute(_SQL["note_budget_limit"], (*key, request.limit_nano_usd))
         if amount:
             connection.execute(_SQL["add_to_budget_lease"], (*key, holder, amount, request.since_seq, until))
-            connection.execute(_SQL["change_budget_leased"], (*key, amount))
+            connection.execute(_SQL["add_budget_leased"], (*key, amount, microseconds(now)))
         else:
             connection.execute(_SQL["extend_budget_lease"], (*key, holder, until))
     if grants is None:
@@ -166,12 +199,12 @@ def _lease(
     return LeaseReply(granted=grants is not None, states=tuple(states))
 
 
-def _free_lapsed(connection: apsw.Connection, key: Row, holder: str, *, now: datetime, notice_seconds: float) -> None:
+def _free_lapsed(connection: apsw.Connection, key: Row, holder: str, *, now: datetime, notice: float) -> None:
     others = (*key, holder, microseconds(now))
     lapsed = fetch(connection, _SQL["free_lapsed_leases"], others)
     if lapsed:
         connection.execute(_SQL["change_budget_leased"], (*key, -sum(row[0] for row in lapsed)))
-    connection.execute(_SQL["notice_late_leases"], (*others, _after(now, notice_seconds)))
+    connection.execute(_SQL["notice_late_leases"], (*others, _after(now, notice)))
 
 
 def _want(connection: apsw.Connection, key: Row, holder: str, *, now: datetime) -> None:

@@ -31,7 +31,7 @@ def state(amount: int, *, settled_seq: int = 0, spent: int = 0, leased: int | No
 
 
 def told(held: Account, amount: int, *, watermark: int = 0, **fields) -> None:
-    held.apply(state(amount, **fields), watermark=watermark, trusted_until=100.0)
+    held.apply(state(amount, **fields), watermark=watermark, sent_at=0.0, trusted_until=100.0)
 
 
 def test_nothing_is_free_before_the_store_has_granted_anything():
@@ -78,17 +78,17 @@ def test_an_event_that_the_store_has_settled_already_is_not_pending():
 def test_releasing_a_hold_twice_is_a_fault():
     held = account()
     held.hold(10, 1.0)
-    held.release(10)
+    held.release(10, 1.0)
     with pytest.raises(AssertionError):
-        held.release(10)
+        held.release(10, 1.0)
 
 
 async def test_whoever_waits_hears_of_a_hold_that_ended():
     held = account()
     held.hold(10, 1.0)
     waiter = asyncio.get_running_loop().create_future()
-    held.waiters.add(waiter)
-    held.release(10)
+    held.waiters[waiter] = 10
+    held.release(10, 1.0)
     assert waiter.done()
     assert not held.waiters
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from ledger_kit import make_event
 from tallystick.access.leasing.admission import Admission, AdmissionLimits, Estimate
 from tallystick.access.scoped_limits import ScopedLimits
 from tallystick.access.scopes import Budget, Correction, Scope
@@ -57,11 +58,18 @@ def admission_of(instance: Instance, world: World, **limits) -> Admission:
 def bounds_of(admission: Admission, world: World, *budgets: Budget, model: str = "gpt"):
     scoped = [ScopedLimits(scope=budget.scope, budgets=(budget,)) for budget in budgets]
     world.kept = scoped  # As principals do: resolved budgets are found again by who holds them.
-    return admission.bounds_of(scoped, model_group=model, moment=world.clock.now())
+    return admission.bounds.of_limits(scoped, model_group=model, moment=world.clock.now())
 
 
 def budget(scope: Scope = KEY, limit: int | None = 10 * PRICE, **fields) -> Budget:
     return Budget(scope=scope, limit_nano_usd=limit, **fields)
+
+
+async def spend(world: World, instance: Instance, cost: int) -> None:
+    """Commit a call of KEY that nobody had to admit."""
+    event = make_event(started_at=world.clock.now(), key_hash="k1", cost_nano_usd=cost)
+    instance.numbers.append(event)
+    await world.commit(instance, events=1)
 
 
 async def denial(admission: Admission, bounds, asked: Estimate, caller: str = "alice") -> str:
@@ -122,9 +130,9 @@ async def test_a_budget_of_a_model_names_the_model(world):
     admission = admission_of(world.instances[0], world)
     scope = KEY._replace(model="gpt")
     limits = ScopedLimits(scope=KEY, model_budgets={"gpt": (budget(scope, 0),)})
-    bounds = admission.bounds_of([limits], model_group="gpt", moment=world.clock.now())
+    bounds = admission.bounds.of_limits([limits], model_group="gpt", moment=world.clock.now())
     assert "for the model 'gpt'" in await denial(admission, bounds, estimate())
-    assert admission.bounds_of([limits], model_group="other", moment=world.clock.now()) == []
+    assert admission.bounds.of_limits([limits], model_group="other", moment=world.clock.now()) == []
 
 
 async def test_what_an_admin_corrected_counts(world):
@@ -149,17 +157,142 @@ async def test_a_temporary_increase_holds_for_its_time(world):
     await denial(admission, bounds_of(admission, world, raised), estimate())
 
 
+async def test_what_was_forgiven_in_a_window_is_not_carried_into_the_next(world):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    before = world.windows.window_of(KEY, "1d", world.clock.now())
+    forgiven = Correction(starts_at=before.starts_at, ends_at=before.ends_at, nano_usd=-3 * PRICE)
+    daily = budget(limit=2 * PRICE, duration="1d", rolls_over=True, corrections=(forgiven,))
+    await spend(world, one, 5 * PRICE)
+    world.clock.advance(86_400)
+    (bound,) = bounds_of(admission, world, daily)
+    assert (bound.limit, bound.previous, bound.previous_limit) == (2 * PRICE, before, 5 * PRICE)
+    hold = await admission.admit([bound], estimate(2 * PRICE), caller="a")
+    assert (hold.nano_usd, bound.account.carried) == (2 * PRICE, 0)
+
+
+async def test_what_is_corrected_in_a_window_changes_nothing_of_what_was_carried_into_it(world):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    await spend(world, one, 5 * PRICE)
+    world.clock.advance(86_400)
+    today = world.windows.window_of(KEY, "1d", world.clock.now())
+    forgiven = Correction(starts_at=today.starts_at, ends_at=today.ends_at, nano_usd=-3 * PRICE)
+    daily = budget(limit=2 * PRICE, duration="1d", rolls_over=True, corrections=(forgiven,))
+    (bound,) = bounds_of(admission, world, daily)
+    await admission.admit([bound], estimate(2 * PRICE), caller="a")
+    assert (bound.limit, bound.account.carried) == (5 * PRICE, 3 * PRICE)
+
+
+@pytest.mark.parametrize(("hours_short", "carried"), [(0, 0), (1, PRICE)])
+async def test_an_increase_that_held_to_the_end_of_a_window_is_in_its_limit(world, hours_short, carried):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    before = world.windows.window_of(KEY, "1d", world.clock.now())
+    until = before.ends_at - timedelta(hours=hours_short)
+    raised = {"increase_nano_usd": PRICE, "increase_until": until}
+    daily = budget(limit=2 * PRICE, duration="1d", rolls_over=True, **raised)
+    await spend(world, one, 3 * PRICE)
+    world.clock.advance(86_400)
+    (bound,) = bounds_of(admission, world, daily)
+    await admission.admit([bound], estimate(), caller="a")
+    assert bound.account.carried == carried
+
+
+async def test_a_budget_that_only_warns_carries_nothing(world):
+    one, admission = world.instances[0], admission_of(world.instances[0], world)
+    await spend(world, one, 5 * PRICE)
+    world.clock.advance(86_400)
+    assert list(bounds_of(admission, world, budget(limit=None, duration="1d", rolls_over=True))) == []
+    await world.tick(one)
+    (account,) = one.keeper.accounts
+    assert (account.is_known, account.carried) == (True, 0)
+
+
 async def test_of_two_budgets_of_one_window_the_least_limits(world):
     admission = admission_of(world.instances[0], world)
     limits = ScopedLimits(scope=KEY, budgets=(budget(limit=5 * PRICE), budget(limit=0)))
-    (bound,) = admission.bounds_of([limits], model_group="gpt", moment=world.clock.now())
+    (bound,) = admission.bounds.of_limits([limits], model_group="gpt", moment=world.clock.now())
     assert bound.limit == 0
 
 
-async def test_a_soft_budget_denies_nothing(world):
-    admission = admission_of(world.instances[0], world)
-    bounds = bounds_of(admission, world, budget(limit=None, soft_limit_nano_usd=1))
-    assert await admission.admit(bounds, estimate(10**15), caller="a")
+async def test_a_soft_budget_bounds_nothing_and_is_watched(world):
+    one = world.instances[0]
+    admission = admission_of(one, world)
+    assert list(bounds_of(admission, world, budget(limit=None, soft_limit_nano_usd=1))) == []
+    await world.tick(one)
+    (account,) = one.keeper.accounts
+    assert account.is_known
+    assert account.amount == 0
+
+
+async def test_a_soft_budget_denies_nothing_without_a_database(world):
+    one = world.instances[0]
+    one.store.is_away = True
+    admission = admission_of(one, world)
+    assert list(bounds_of(admission, world, budget(limit=None, soft_limit_nano_usd=1))) == []
+
+
+async def test_a_call_whose_account_was_dropped_meanwhile_takes_the_one_that_is_there(world):
+    one = world.instances[0]
+    admission = admission_of(one, world)
+    bounds = bounds_of(admission, world, budget(limit=10 * PRICE))
+    one.keeper.accounts.drop(bounds[0].account)
+    hold = await admission.admit(bounds, estimate(), caller="a")
+    (account,) = one.keeper.accounts
+    assert hold.accounts == (account,)
+
+
+class _Hanging:
+    """A store that takes what it is asked and never answers."""
+
+    async def lease(self, *_args, **_named):
+        await asyncio.Event().wait()
+
+
+async def test_a_database_that_hangs_is_no_spent_budget(real_world):
+    one = real_world.instances[0]
+    admission = admission_of(one, real_world, wait_seconds=0.05)
+    bounds = bounds_of(admission, real_world, budget(limit=10 * PRICE))
+    first = await admission.admit(bounds, estimate(10 * PRICE), caller="a")
+    bounds[0].account.answered_at -= 100
+    one.keeper._store = _Hanging()
+    with pytest.raises(BudgetUnknown):
+        await admission.admit(bounds, estimate(), caller="a")
+    admission.cancel(first)
+    for task in one.keeper._asking:
+        task.cancel()
+
+
+async def test_all_who_wait_are_served_one_after_the_other(real_world):
+    admission = admission_of(real_world.instances[0], real_world, wait_seconds=10.0)
+    bounds = bounds_of(admission, real_world, budget(limit=PRICE))
+    held = await admission.admit(bounds, estimate(), caller="a")
+    served = []
+
+    async def wait(name: int) -> None:
+        hold = await admission.admit(bounds, estimate(), caller="a")
+        served.append(name)
+        admission.cancel(hold)
+
+    async with asyncio.TaskGroup() as group:
+        for name in range(20):
+            group.create_task(wait(name))
+            await asyncio.sleep(0)
+        while len(bounds[0].account.waiters) < 20:
+            await asyncio.sleep(0.001)
+        admission.cancel(held)
+    assert sorted(served) == list(range(20))
+
+
+async def test_calls_that_wait_for_one_budget_leave_room_for_others_to_wait(real_world):
+    admission = admission_of(real_world.instances[0], real_world, wait_seconds=30.0, waiting_max=8)
+    bounds = bounds_of(admission, real_world, budget(limit=PRICE))
+    held = await admission.admit(bounds, estimate(), caller="a")
+    waiting = [asyncio.ensure_future(admission.admit(bounds, estimate(), caller="a")) for _ in range(2)]
+    while len(bounds[0].account.waiters) < 2:
+        await asyncio.sleep(0.001)
+    assert "reserved" in await denial(admission, bounds, estimate())
+    for each in waiting:
+        each.cancel()
+    admission.cancel(held)
 
 
 async def test_a_call_waits_for_one_that_holds_what_it_needs(real_world):

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from ledger_kit import make_event
 from tallystick.access.budget_store import BudgetStore
 from tallystick.access.leasing.admission import Admission, AdmissionLimits, Estimate, Hold
-from tallystick.access.leasing.keeper import Bound, LeaseKeeper, LeaseLimits
+from tallystick.access.leasing.bounds import Bound
+from tallystick.access.leasing.keeper import LeaseKeeper, LeaseLimits
 from tallystick.access.scopes import Budget, Scope, Window
 from tallystick.access.windows import WindowRule
 from tallystick.errors import BudgetExceeded, BudgetUnknown, StoreUnavailable
@@ -171,7 +172,7 @@ class World:
         return [
             bound
             for each in budgets
-            for bound in instance.admission.bounds_of_budgets((each,), moment=event.started_at)
+            for bound in instance.admission.bounds.of_budgets((each,), moment=event.started_at)
         ]
 
     def end(self, instance: Instance, call: Call, cost: int) -> None:

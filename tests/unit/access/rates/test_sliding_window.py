@@ -105,6 +105,17 @@ def test_who_keeps_to_the_limit_evenly_is_never_denied():
         assert (len(granted), denied) == (500, [])
 
 
+def test_a_slice_counts_until_its_newest_take_is_a_window_ago():
+    window = SlidingWindow(WINDOW_MS)
+    window.add(1, 100)
+    window.add(1, 199)
+    for now in (100 + WINDOW_MS + 1, 199 + WINDOW_MS):
+        window.advance(now)
+        assert window.used == 2
+    window.advance(199 + WINDOW_MS + 1)
+    assert window.used == 0
+
+
 def test_what_goes_back_makes_room_where_it_was_taken():
     window = SlidingWindow(WINDOW_MS)
     window.add(10, 100)

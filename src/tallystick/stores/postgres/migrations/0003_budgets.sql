@@ -12,6 +12,8 @@ CREATE TABLE budget_windows (
     limit_nano_usd bigint,
     starts_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL,
+    -- When it was made, or somebody was last given a lease.
+    leased_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     wanted_until timestamptz,
     alerted_level integer NOT NULL DEFAULT 0,
     -- Who lacks what others have leased; '' when several do.
@@ -75,10 +77,10 @@ WITH reached AS (
     FROM budget_windows AS held
     JOIN budget_aliases AS alias ON alias.scope_type = held.scope_type AND alias.scope_id = held.scope_id
 ),
-counted AS (
+-- OFFSET 0 keeps the planner from looking the events up by the times of each window: it would read them once for each.
+counting AS (
     SELECT
-        reached.scope_type, reached.scope_id, reached.member_id, reached.model, reached.starts_at, reached.ends_at,
-        sum(event.cost_nano_usd) AS spent_nano_usd
+        scope.scope_type, scope.entity_id, scope.member_id, event.model_group, event.event_time, event.cost_nano_usd
     FROM spend_events AS event
     CROSS JOIN LATERAL (
         VALUES
@@ -96,12 +98,19 @@ counted AS (
         UNION ALL
         SELECT DISTINCT 'tag', tag, '' FROM unnest(event.tags) AS tag
     ) AS scope (scope_type, entity_id, member_id)
+    WHERE scope.entity_id <> '' OR scope.scope_type IN ('global', 'tag')
+    OFFSET 0
+),
+counted AS (
+    SELECT
+        reached.scope_type, reached.scope_id, reached.member_id, reached.model, reached.starts_at, reached.ends_at,
+        sum(counting.cost_nano_usd) AS spent_nano_usd
+    FROM counting
     JOIN reached
-        ON reached.scope_type = scope.scope_type AND reached.entity_id = scope.entity_id
-            AND reached.member_id = scope.member_id
-    WHERE (scope.entity_id <> '' OR scope.scope_type IN ('global', 'tag'))
-        AND event.event_time >= reached.starts_at AND event.event_time < reached.ends_at
-        AND (reached.model = '' OR reached.model = event.model_group)
+        ON reached.scope_type = counting.scope_type AND reached.entity_id = counting.entity_id
+            AND reached.member_id = counting.member_id
+            AND counting.event_time >= reached.starts_at AND counting.event_time < reached.ends_at
+            AND (reached.model = '' OR reached.model = counting.model_group)
     GROUP BY 1, 2, 3, 4, 5, 6
 ),
 leased AS (

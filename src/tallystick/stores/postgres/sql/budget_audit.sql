@@ -1,3 +1,8 @@
+-- name: look_budgets_up_by_hash
+-- Let this transaction look every event up in a hash table of windows. The planner can't tell how many windows there are
+-- under an id, and would sort all events under all their scopes instead.
+SET LOCAL enable_mergejoin = off
+
 -- name: audit_budget_windows
 -- Return up to $1 places where a window differs from what follows from the events and the leases, or a lease has no
 -- window, and how many there are in all.
@@ -52,3 +57,12 @@ WHERE held.scope_type = expected.scope_type AND held.scope_id = expected.scope_i
     AND held.starts_at = expected.starts_at AND held.ends_at = expected.ends_at
     AND (held.spent_nano_usd, held.leased_nano_usd)
         IS DISTINCT FROM (expected.spent_nano_usd, expected.leased_nano_usd)
+
+-- name: rebuild_budget_windows_count
+-- Count at least the windows and aliases that there are: with a lower number commits would not look for them.
+UPDATE ledger_head
+SET budget_windows = there.count
+FROM (
+    SELECT (SELECT count(*) FROM budget_windows) + (SELECT count(*) FROM budget_aliases) AS count
+) AS there
+WHERE ledger_head.id = 1 AND ledger_head.budget_windows < there.count

@@ -24,8 +24,8 @@ JOIN budget_windows AS held
 ORDER BY held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at
 
 -- name: lock_counted_budget_windows
--- Lock windows in key order; return whether anybody has leased from them. One that is not there any more is passed over.
-SELECT coalesce(bool_or(locked.leased_nano_usd > 0), FALSE)
+-- Lock windows in key order. One that is not there any more is passed over.
+SELECT count(*)
 FROM (
     SELECT held.leased_nano_usd
     FROM (
@@ -42,28 +42,10 @@ FROM (
     FOR NO KEY UPDATE OF held
 ) AS locked
 
--- name: leases_of_counted_budget_windows
--- Return for those of the windows, which are locked, of which producer $7 has a lease, what it holds and from which
--- number on it pays. Locked in key order, as whoever renews leases takes them.
-SELECT asked.place, lease.amount_nano_usd, lease.since_seq
-FROM (
-    SELECT
-        unnest((SELECT $1::text)::text[]) AS scope_type,
-        unnest((SELECT $2::text)::text[]) AS scope_id,
-        unnest((SELECT $3::text)::text[]) AS member_id,
-        unnest((SELECT $4::text)::text[]) AS model,
-        unnest((SELECT $5::text)::timestamptz[]) AS starts_at,
-        unnest((SELECT $6::text)::timestamptz[]) AS ends_at,
-        generate_series(1, $8::integer) AS place
-) AS asked
-JOIN budget_leases AS lease USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
-WHERE lease.holder = $7
-ORDER BY lease.scope_type, lease.scope_id, lease.member_id, lease.model, lease.starts_at, lease.ends_at
-FOR NO KEY UPDATE OF lease
-
 -- name: count_in_budget_windows
--- On windows that are locked: add $8 to what was spent, take $9 off what is leased, and off the lease of producer $7,
--- which is settled up to $10 now.
+-- On windows that are locked: add $8 to what was spent. Leases of producer $7 pay it, at most what they hold, and are
+-- settled up to $10 then, if they began before number $9. Return those that began at it or behind, by the place ($11) of
+-- their windows: they pay a part.
 WITH asked AS MATERIALIZED (
     SELECT
         unnest((SELECT $1::text)::text[]) AS scope_type,
@@ -73,20 +55,40 @@ WITH asked AS MATERIALIZED (
         unnest((SELECT $5::text)::timestamptz[]) AS starts_at,
         unnest((SELECT $6::text)::timestamptz[]) AS ends_at,
         unnest((SELECT $8::text)::bigint[]) AS spent,
-        unnest((SELECT $9::text)::bigint[]) AS paid
+        unnest((SELECT $11::text)::integer[]) AS place
 ),
-leases AS (
-    UPDATE budget_leases AS lease
-    SET amount_nano_usd = lease.amount_nano_usd - asked.paid, settled_seq = greatest(lease.settled_seq, $10)
+charged AS MATERIALIZED (
+    SELECT
+        asked.place, asked.scope_type, asked.scope_id, asked.member_id, asked.model, asked.starts_at, asked.ends_at,
+        asked.spent, lease.since_seq, lease.amount_nano_usd,
+        CASE WHEN lease.since_seq < $9 THEN greatest(0, least(lease.amount_nano_usd, asked.spent)) ELSE 0 END AS paid
     FROM asked
-    WHERE lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
+    LEFT JOIN budget_leases AS lease
+        ON lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
         AND lease.member_id = asked.member_id AND lease.model = asked.model
         AND lease.starts_at = asked.starts_at AND lease.ends_at = asked.ends_at
         AND lease.holder = $7
+),
+leases AS (
+    UPDATE budget_leases AS lease
+    SET amount_nano_usd = lease.amount_nano_usd - charged.paid, settled_seq = greatest(lease.settled_seq, $10)
+    FROM charged
+    WHERE lease.scope_type = charged.scope_type AND lease.scope_id = charged.scope_id
+        AND lease.member_id = charged.member_id AND lease.model = charged.model
+        AND lease.starts_at = charged.starts_at AND lease.ends_at = charged.ends_at
+        AND lease.holder = $7 AND charged.since_seq IS NOT NULL
+),
+windows AS (
+    UPDATE budget_windows AS held
+    SET
+        spent_nano_usd = held.spent_nano_usd + charged.spent,
+        leased_nano_usd = held.leased_nano_usd - charged.paid
+    FROM charged
+    WHERE held.scope_type = charged.scope_type AND held.scope_id = charged.scope_id
+        AND held.member_id = charged.member_id AND held.model = charged.model
+        AND held.starts_at = charged.starts_at AND held.ends_at = charged.ends_at
 )
-UPDATE budget_windows AS held
-SET spent_nano_usd = held.spent_nano_usd + asked.spent, leased_nano_usd = held.leased_nano_usd - asked.paid
-FROM asked
-WHERE held.scope_type = asked.scope_type AND held.scope_id = asked.scope_id
-        AND held.member_id = asked.member_id AND held.model = asked.model
-        AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
+SELECT place, amount_nano_usd, since_seq
+FROM charged
+WHERE since_seq >= $9 AND since_seq < $10
+ORDER BY place

@@ -42,8 +42,8 @@ FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bigint[]
 ) AS asked (scope_type, scope_id, member_id, model, starts_at, ends_at, cost_nano_usd)
 WHERE held.scope_type = asked.scope_type AND held.scope_id = asked.scope_id
-        AND held.member_id = asked.member_id AND held.model = asked.model
-        AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
+    AND held.member_id = asked.member_id AND held.model = asked.model
+    AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
 
 -- name: add_budget_windows
 -- Make windows, in key order.

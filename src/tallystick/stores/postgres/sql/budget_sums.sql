@@ -69,14 +69,18 @@ SELECT (
 )::bigint
 
 -- name: spent_by_days_and_times
--- Return what was spent on the days from $1 up to $2, and in the times from $3 up to $4 and from $5 up to $6.
+-- Return what was spent on the days from $1 up to $2, with what was spent in a part of the day $4, from $5 up to $6, and
+-- in one of the day $8, from $9 up to $10; $3 and $7 say whether these are added (1) or taken off (-1). The events of a
+-- day are not looked at when there is no sum of that day.
 SELECT (
     (SELECT coalesce(sum(event.cost_nano_usd), 0) FROM {days} AS event
         WHERE event.day >= $1 AND event.day < $2 AND {who_by_day})
-    + (SELECT coalesce(sum(event.cost_nano_usd), 0) FROM spend_events AS event
-        WHERE event.event_time >= $3 AND event.event_time < $4 AND {who})
-    + (SELECT coalesce(sum(event.cost_nano_usd), 0) FROM spend_events AS event
-        WHERE event.event_time >= $5 AND event.event_time < $6 AND {who})
+    + $3::integer * (SELECT coalesce(sum(event.cost_nano_usd), 0) FROM spend_events AS event
+        WHERE event.event_time >= $5 AND event.event_time < $6 AND {who}
+            AND EXISTS (SELECT FROM {days} AS event WHERE event.day = $4 AND {who_by_day}))
+    + $7::integer * (SELECT coalesce(sum(event.cost_nano_usd), 0) FROM spend_events AS event
+        WHERE event.event_time >= $9 AND event.event_time < $10 AND {who}
+            AND EXISTS (SELECT FROM {days} AS event WHERE event.day = $8 AND {who_by_day}))
 )::bigint
 
 -- name: spent_by_days

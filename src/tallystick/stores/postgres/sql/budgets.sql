@@ -22,47 +22,29 @@ ORDER BY asked.place
 
 -- name: free_and_read_budget_leases
 -- Of windows that are locked, delete the leases of others that have lapsed, and give those $8 seconds more that are past
--- their time for the first time; return how much that freed, and what $7 has leased and committed. A lease that is being
--- renewed now is skipped: it has not lapsed, and who renews does not lock windows.
+-- their time for the first time; return how much that freed, and what $7 has leased and committed.
 WITH asked AS MATERIALIZED (
     SELECT place, scope_type, scope_id, member_id, model, starts_at, ends_at
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
         WITH ORDINALITY AS asked (scope_type, scope_id, member_id, model, starts_at, ends_at, place)
 ),
-lapsed AS (
-    SELECT
-        asked.place, asked.scope_type, asked.scope_id, asked.member_id, asked.model, asked.starts_at, asked.ends_at,
-        lease.holder
-    FROM asked
-    JOIN budget_leases AS lease USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
-    WHERE lease.expires_at <= clock_timestamp() AND lease.is_noticed AND lease.holder <> $7
-    FOR UPDATE OF lease SKIP LOCKED
-),
-late AS (
-    SELECT
-        asked.scope_type, asked.scope_id, asked.member_id, asked.model, asked.starts_at, asked.ends_at, lease.holder
-    FROM asked
-    JOIN budget_leases AS lease USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
-    WHERE lease.expires_at <= clock_timestamp() AND NOT lease.is_noticed AND lease.holder <> $7
-    FOR UPDATE OF lease SKIP LOCKED
-),
 noticed AS (
     UPDATE budget_leases AS lease
-    SET is_noticed = true, expires_at = clock_timestamp() + make_interval(secs => $8)
-    FROM late
-    WHERE lease.scope_type = late.scope_type AND lease.scope_id = late.scope_id
-        AND lease.member_id = late.member_id AND lease.model = late.model
-        AND lease.starts_at = late.starts_at AND lease.ends_at = late.ends_at
-        AND lease.holder = late.holder
+    SET is_noticed = TRUE, expires_at = clock_timestamp() + make_interval(secs => $8)
+    FROM asked
+    WHERE lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
+        AND lease.member_id = asked.member_id AND lease.model = asked.model
+        AND lease.starts_at = asked.starts_at AND lease.ends_at = asked.ends_at
+        AND lease.expires_at <= clock_timestamp() AND NOT lease.is_noticed AND lease.holder <> $7
 ),
 deleted AS (
     DELETE FROM budget_leases AS lease
-    USING lapsed
-    WHERE lease.scope_type = lapsed.scope_type AND lease.scope_id = lapsed.scope_id
-        AND lease.member_id = lapsed.member_id AND lease.model = lapsed.model
-        AND lease.starts_at = lapsed.starts_at AND lease.ends_at = lapsed.ends_at
-        AND lease.holder = lapsed.holder
-    RETURNING lapsed.place, lease.holder, lease.amount_nano_usd
+    USING asked
+    WHERE lease.scope_type = asked.scope_type AND lease.scope_id = asked.scope_id
+        AND lease.member_id = asked.member_id AND lease.model = asked.model
+        AND lease.starts_at = asked.starts_at AND lease.ends_at = asked.ends_at
+        AND lease.expires_at <= clock_timestamp() AND lease.is_noticed AND lease.holder <> $7
+    RETURNING asked.place, lease.amount_nano_usd
 )
 SELECT
     asked.place,
@@ -80,7 +62,7 @@ ORDER BY asked.place
 -- name: write_budget_leases
 -- On windows that are locked: add $8 to the leases of $7 where $9 says that there is one or is to be one. It lasts $14
 -- seconds from now; a new one begins behind $10. Add $11 to what each window has leased, note its limit $12, and mark
--- it as wanted by $7 for $15 seconds where $13 says so. In key order, as whoever renews leases takes them.
+-- it as wanted by $7 for $15 seconds where $13 says so.
 WITH asked AS MATERIALIZED (
     SELECT
         place, scope_type, scope_id, member_id, model, starts_at, ends_at,
@@ -103,15 +85,15 @@ leases AS (
         granted, since_seq, since_seq, clock_timestamp() + make_interval(secs => $14)
     FROM asked
     WHERE has_lease
-    ORDER BY place
     ON CONFLICT (scope_type, scope_id, member_id, model, starts_at, ends_at, holder) DO UPDATE SET
         amount_nano_usd = lease.amount_nano_usd + excluded.amount_nano_usd,
         expires_at = excluded.expires_at,
-        is_noticed = false
+        is_noticed = FALSE
 )
 UPDATE budget_windows AS held
 SET
     leased_nano_usd = held.leased_nano_usd + asked.leased_change,
+    leased_at = CASE WHEN asked.granted > 0 THEN clock_timestamp() ELSE held.leased_at END,
     limit_nano_usd = asked.limit_nano_usd,
     wanted_until = CASE
         WHEN asked.becomes_wanted THEN clock_timestamp() + make_interval(secs => $15) ELSE held.wanted_until
@@ -123,8 +105,8 @@ SET
     END
 FROM asked
 WHERE held.scope_type = asked.scope_type AND held.scope_id = asked.scope_id
-        AND held.member_id = asked.member_id AND held.model = asked.model
-        AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
+    AND held.member_id = asked.member_id AND held.model = asked.model
+    AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
     AND (asked.leased_change <> 0 OR asked.becomes_wanted OR asked.limit_nano_usd IS DISTINCT FROM held.limit_nano_usd)
 
 -- name: own_budget_leases
@@ -172,32 +154,23 @@ UPDATE budget_windows AS held
 SET leased_nano_usd = held.leased_nano_usd - asked.taken
 FROM asked
 WHERE held.scope_type = asked.scope_type AND held.scope_id = asked.scope_id
-        AND held.member_id = asked.member_id AND held.model = asked.model
-        AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
+    AND held.member_id = asked.member_id AND held.model = asked.model
+    AND held.starts_at = asked.starts_at AND held.ends_at = asked.ends_at
 
--- name: leased_budget_windows
--- Return the windows of which a holder has leases, in key order.
-SELECT scope_type, scope_id, member_id, model, starts_at, ends_at
-FROM budget_leases
-WHERE holder = $1
-ORDER BY scope_type, scope_id, member_id, model, starts_at, ends_at
+-- name: lock_leased_budget_windows
+-- Return the windows of which $1 has leases, locked in key order.
+SELECT held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at
+FROM budget_leases AS lease
+JOIN budget_windows AS held USING (scope_type, scope_id, member_id, model, starts_at, ends_at)
+WHERE lease.holder = $1
+ORDER BY held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at
+FOR NO KEY UPDATE OF held
 
 -- name: renew_budget_leases
--- Let all leases of $1 last $2 seconds from now. Windows are not locked: nothing of them changes.
-WITH own AS MATERIALIZED (
-    SELECT scope_type, scope_id, member_id, model, starts_at, ends_at
-    FROM budget_leases
-    WHERE holder = $1
-    ORDER BY scope_type, scope_id, member_id, model, starts_at, ends_at
-    FOR NO KEY UPDATE
-)
-UPDATE budget_leases AS lease
-SET expires_at = clock_timestamp() + make_interval(secs => $2), is_noticed = false
-FROM own
-WHERE lease.scope_type = own.scope_type AND lease.scope_id = own.scope_id
-        AND lease.member_id = own.member_id AND lease.model = own.model
-        AND lease.starts_at = own.starts_at AND lease.ends_at = own.ends_at
-    AND lease.holder = $1
+-- Let all leases of $1, on windows that are locked, last $2 seconds from now.
+UPDATE budget_leases
+SET expires_at = clock_timestamp() + make_interval(secs => $2), is_noticed = FALSE
+WHERE holder = $1
 
 -- name: budget_leases_of_holder
 -- Return all leases of $1 with their windows, in key order.
@@ -284,6 +257,22 @@ WHERE held.ends_at <= $1 AND NOT EXISTS (
 )
 ORDER BY held.ends_at
 LIMIT $2
+FOR UPDATE OF held SKIP LOCKED
+
+-- name: lock_idle_budget_windows
+-- The same for windows of these types of scope from $2 up to $3 from which nobody has leased for $4 seconds.
+SELECT
+    held.scope_type, held.scope_id, held.member_id, held.model, held.starts_at, held.ends_at
+FROM budget_windows AS held
+WHERE held.scope_type = ANY ($1::text[]) AND held.starts_at = $2 AND held.ends_at = $3
+    AND held.leased_at <= clock_timestamp() - make_interval(secs => $4) AND NOT EXISTS (
+        SELECT FROM budget_leases AS lease
+        WHERE lease.scope_type = held.scope_type AND lease.scope_id = held.scope_id
+            AND lease.member_id = held.member_id AND lease.model = held.model
+            AND lease.starts_at = held.starts_at AND lease.ends_at = held.ends_at
+            AND lease.expires_at > clock_timestamp()
+    )
+LIMIT $5
 FOR UPDATE OF held SKIP LOCKED
 
 -- name: delete_ended_budget_windows

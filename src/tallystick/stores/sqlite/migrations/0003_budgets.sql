@@ -15,6 +15,8 @@ CREATE TABLE budget_windows (
   carried_nano_usd INTEGER NOT NULL DEFAULT 0 CHECK (carried_nano_usd >= 0),
   leased_nano_usd INTEGER NOT NULL DEFAULT 0 CHECK (leased_nano_usd >= 0),
   limit_nano_usd INTEGER,
+  -- When it was made, or somebody was last given a lease.
+  leased_at INTEGER NOT NULL,
   wanted_until INTEGER NOT NULL DEFAULT 0,
   -- Who lacks what others have leased; '' when several do.
   wanted_by TEXT NOT NULL DEFAULT '',

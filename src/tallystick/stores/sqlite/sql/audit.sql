@@ -74,76 +74,110 @@ WHERE (events, dead_letters, cost_nano_usd, first_time, last_time)
 
 -- name: audit_totals
 -- Return the running sums that differ from the events: key, then found and expected of each counter.
+-- In two parts: SQLite has no quick way to join both at once.
 SELECT
-  coalesce(found.entity_type, expected.entity_type), coalesce(found.entity_id, expected.entity_id),
-  coalesce(found.member_id, expected.member_id),
-  coalesce(found.requests, 0), coalesce(expected.requests, 0), coalesce(found.successful_requests, 0),
-  coalesce(expected.successful_requests, 0), coalesce(found.failed_requests, 0),
-  coalesce(expected.failed_requests, 0), coalesce(found.input_tokens, 0), coalesce(expected.input_tokens, 0),
-  coalesce(found.output_tokens, 0), coalesce(expected.output_tokens, 0), coalesce(found.cache_read_tokens, 0),
-  coalesce(expected.cache_read_tokens, 0), coalesce(found.cache_write_tokens, 0),
-  coalesce(expected.cache_write_tokens, 0), coalesce(found.reasoning_tokens, 0),
-  coalesce(expected.reasoning_tokens, 0), coalesce(found.cost_nano_usd, 0), coalesce(expected.cost_nano_usd, 0)
-FROM totals AS found
-FULL OUTER JOIN expected_totals AS expected
+  expected.entity_type, expected.entity_id, expected.member_id,
+  coalesce(found.requests, 0), expected.requests, coalesce(found.successful_requests, 0),
+  expected.successful_requests, coalesce(found.failed_requests, 0), expected.failed_requests,
+  coalesce(found.input_tokens, 0), expected.input_tokens, coalesce(found.output_tokens, 0),
+  expected.output_tokens, coalesce(found.cache_read_tokens, 0), expected.cache_read_tokens,
+  coalesce(found.cache_write_tokens, 0), expected.cache_write_tokens, coalesce(found.reasoning_tokens, 0),
+  expected.reasoning_tokens, coalesce(found.cost_nano_usd, 0), expected.cost_nano_usd
+FROM expected_totals AS expected
+LEFT JOIN totals AS found
   USING (entity_type, entity_id, member_id)
 WHERE (
     found.requests, found.successful_requests, found.failed_requests, found.input_tokens, found.output_tokens,
     found.cache_read_tokens, found.cache_write_tokens, found.reasoning_tokens, found.cost_nano_usd
   ) IS NOT (
     expected.requests, expected.successful_requests, expected.failed_requests, expected.input_tokens,
-    expected.output_tokens, expected.cache_read_tokens, expected.cache_write_tokens, expected.reasoning_tokens,
-    expected.cost_nano_usd
+    expected.output_tokens, expected.cache_read_tokens, expected.cache_write_tokens,
+    expected.reasoning_tokens, expected.cost_nano_usd
+  )
+UNION ALL
+SELECT
+  entity_type, entity_id, member_id,
+  requests, 0, successful_requests, 0, failed_requests, 0, input_tokens, 0, output_tokens, 0,
+  cache_read_tokens, 0, cache_write_tokens, 0, reasoning_tokens, 0, cost_nano_usd, 0
+FROM totals
+WHERE (
+    entity_type, entity_id, member_id
+  ) NOT IN (
+    SELECT
+      entity_type, entity_id, member_id
+    FROM expected_totals
   );
 
 -- name: audit_daily_spend
 -- Return the rows of the cube that differ from the events: key, then found and expected of each counter.
+-- In two parts: SQLite has no quick way to join both at once.
 SELECT
-  coalesce(found.day, expected.day), coalesce(found.key_hash, expected.key_hash), coalesce(found.user_id,
-  expected.user_id), coalesce(found.team_id, expected.team_id), coalesce(found.organization_id,
-  expected.organization_id), coalesce(found.model_group, expected.model_group), coalesce(found.model,
-  expected.model), coalesce(found.provider, expected.provider), coalesce(found.endpoint, expected.endpoint),
-  coalesce(found.tool, expected.tool),
-  coalesce(found.requests, 0), coalesce(expected.requests, 0), coalesce(found.successful_requests, 0),
-  coalesce(expected.successful_requests, 0), coalesce(found.failed_requests, 0),
-  coalesce(expected.failed_requests, 0), coalesce(found.input_tokens, 0), coalesce(expected.input_tokens, 0),
-  coalesce(found.output_tokens, 0), coalesce(expected.output_tokens, 0), coalesce(found.cache_read_tokens, 0),
-  coalesce(expected.cache_read_tokens, 0), coalesce(found.cache_write_tokens, 0),
-  coalesce(expected.cache_write_tokens, 0), coalesce(found.reasoning_tokens, 0),
-  coalesce(expected.reasoning_tokens, 0), coalesce(found.cost_nano_usd, 0), coalesce(expected.cost_nano_usd, 0)
-FROM daily_spend AS found
-FULL OUTER JOIN expected_daily_spend AS expected
+  expected.day, expected.key_hash, expected.user_id, expected.team_id, expected.organization_id,
+  expected.model_group, expected.model, expected.provider, expected.endpoint, expected.tool,
+  coalesce(found.requests, 0), expected.requests, coalesce(found.successful_requests, 0),
+  expected.successful_requests, coalesce(found.failed_requests, 0), expected.failed_requests,
+  coalesce(found.input_tokens, 0), expected.input_tokens, coalesce(found.output_tokens, 0),
+  expected.output_tokens, coalesce(found.cache_read_tokens, 0), expected.cache_read_tokens,
+  coalesce(found.cache_write_tokens, 0), expected.cache_write_tokens, coalesce(found.reasoning_tokens, 0),
+  expected.reasoning_tokens, coalesce(found.cost_nano_usd, 0), expected.cost_nano_usd
+FROM expected_daily_spend AS expected
+LEFT JOIN daily_spend AS found
   USING (day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool)
 WHERE (
     found.requests, found.successful_requests, found.failed_requests, found.input_tokens, found.output_tokens,
     found.cache_read_tokens, found.cache_write_tokens, found.reasoning_tokens, found.cost_nano_usd
   ) IS NOT (
     expected.requests, expected.successful_requests, expected.failed_requests, expected.input_tokens,
-    expected.output_tokens, expected.cache_read_tokens, expected.cache_write_tokens, expected.reasoning_tokens,
-    expected.cost_nano_usd
+    expected.output_tokens, expected.cache_read_tokens, expected.cache_write_tokens,
+    expected.reasoning_tokens, expected.cost_nano_usd
+  )
+UNION ALL
+SELECT
+  day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool,
+  requests, 0, successful_requests, 0, failed_requests, 0, input_tokens, 0, output_tokens, 0,
+  cache_read_tokens, 0, cache_write_tokens, 0, reasoning_tokens, 0, cost_nano_usd, 0
+FROM daily_spend
+WHERE (
+    day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool
+  ) NOT IN (
+    SELECT
+      day, key_hash, user_id, team_id, organization_id, model_group, model, provider, endpoint, tool
+    FROM expected_daily_spend
   );
 
 -- name: audit_daily_entity_spend
 -- Return the days of end users and tags that differ from the events: key, then found and expected by counter.
+-- In two parts: SQLite has no quick way to join both at once.
 SELECT
-  coalesce(found.entity_type, expected.entity_type), coalesce(found.entity_id, expected.entity_id),
-  coalesce(found.day, expected.day), coalesce(found.model_group, expected.model_group), coalesce(found.model,
-  expected.model), coalesce(found.provider, expected.provider), coalesce(found.endpoint, expected.endpoint),
-  coalesce(found.requests, 0), coalesce(expected.requests, 0), coalesce(found.successful_requests, 0),
-  coalesce(expected.successful_requests, 0), coalesce(found.failed_requests, 0),
-  coalesce(expected.failed_requests, 0), coalesce(found.input_tokens, 0), coalesce(expected.input_tokens, 0),
-  coalesce(found.output_tokens, 0), coalesce(expected.output_tokens, 0), coalesce(found.cache_read_tokens, 0),
-  coalesce(expected.cache_read_tokens, 0), coalesce(found.cache_write_tokens, 0),
-  coalesce(expected.cache_write_tokens, 0), coalesce(found.reasoning_tokens, 0),
-  coalesce(expected.reasoning_tokens, 0), coalesce(found.cost_nano_usd, 0), coalesce(expected.cost_nano_usd, 0)
-FROM daily_entity_spend AS found
-FULL OUTER JOIN expected_daily_entity_spend AS expected
+  expected.entity_type, expected.entity_id, expected.day, expected.model_group, expected.model,
+  expected.provider, expected.endpoint,
+  coalesce(found.requests, 0), expected.requests, coalesce(found.successful_requests, 0),
+  expected.successful_requests, coalesce(found.failed_requests, 0), expected.failed_requests,
+  coalesce(found.input_tokens, 0), expected.input_tokens, coalesce(found.output_tokens, 0),
+  expected.output_tokens, coalesce(found.cache_read_tokens, 0), expected.cache_read_tokens,
+  coalesce(found.cache_write_tokens, 0), expected.cache_write_tokens, coalesce(found.reasoning_tokens, 0),
+  expected.reasoning_tokens, coalesce(found.cost_nano_usd, 0), expected.cost_nano_usd
+FROM expected_daily_entity_spend AS expected
+LEFT JOIN daily_entity_spend AS found
   USING (entity_type, entity_id, day, model_group, model, provider, endpoint)
 WHERE (
     found.requests, found.successful_requests, found.failed_requests, found.input_tokens, found.output_tokens,
     found.cache_read_tokens, found.cache_write_tokens, found.reasoning_tokens, found.cost_nano_usd
   ) IS NOT (
     expected.requests, expected.successful_requests, expected.failed_requests, expected.input_tokens,
-    expected.output_tokens, expected.cache_read_tokens, expected.cache_write_tokens, expected.reasoning_tokens,
-    expected.cost_nano_usd
+    expected.output_tokens, expected.cache_read_tokens, expected.cache_write_tokens,
+    expected.reasoning_tokens, expected.cost_nano_usd
+  )
+UNION ALL
+SELECT
+  entity_type, entity_id, day, model_group, model, provider, endpoint,
+  requests, 0, successful_requests, 0, failed_requests, 0, input_tokens, 0, output_tokens, 0,
+  cache_read_tokens, 0, cache_write_tokens, 0, reasoning_tokens, 0, cost_nano_usd, 0
+FROM daily_entity_spend
+WHERE (
+    entity_type, entity_id, day, model_group, model, provider, endpoint
+  ) NOT IN (
+    SELECT
+      entity_type, entity_id, day, model_group, model, provider, endpoint
+    FROM expected_daily_entity_spend
   );

@@ -7,28 +7,28 @@ WHERE entity_type = :total_type AND entity_id IN (SELECT value FROM json_each(:i
 -- name: spent_in_all_in_teams
 -- Return what users ever spent as members of teams.
 SELECT coalesce(sum(cost_nano_usd), 0)
-FROM totals
+FROM totals INDEXED BY totals_by_member
 WHERE entity_type = 'team_member' AND member_id IN (SELECT value FROM json_each(:ids));
 
 -- name: spent_by_days
--- Return what was spent on the days from :first_day up to :end_day.
-SELECT coalesce(sum(cost_nano_usd), 0)
+-- Return what was spent on the days from :first_day up to :end_day, and of how many sums that is.
+SELECT coalesce(sum(cost_nano_usd), 0), count(*)
 FROM daily_spend
 WHERE day >= :first_day AND day < :end_day
   AND (:providers IS NULL OR provider IN (SELECT value FROM json_each(:providers)))
   AND (:model = '' OR model_group = :model);
 
 -- name: spent_by_days_of_keys
--- Return what keys spent on the days from :first_day up to :end_day.
-SELECT coalesce(sum(cost_nano_usd), 0)
+-- Return what keys spent on the days from :first_day up to :end_day, and of how many sums that is.
+SELECT coalesce(sum(cost_nano_usd), 0), count(*)
 FROM daily_spend INDEXED BY daily_spend_by_key
 WHERE key_hash IN (SELECT value FROM json_each(:keys)) AND key_hash <> ''
   AND day >= :first_day AND day < :end_day
   AND (:model = '' OR model_group = :model);
 
 -- name: spent_by_days_of_users
--- Return what users spent, in teams and organizations, on the days from :first_day up to :end_day.
-SELECT coalesce(sum(cost_nano_usd), 0)
+-- Return what users spent, in teams and organizations, on the days from :first_day up to :end_day, and of how many sums that is.
+SELECT coalesce(sum(cost_nano_usd), 0), count(*)
 FROM daily_spend INDEXED BY daily_spend_by_user
 WHERE user_id IN (SELECT value FROM json_each(:users)) AND user_id <> ''
   AND day >= :first_day AND day < :end_day
@@ -37,24 +37,24 @@ WHERE user_id IN (SELECT value FROM json_each(:users)) AND user_id <> ''
   AND (:model = '' OR model_group = :model);
 
 -- name: spent_by_days_of_teams
--- Return what teams spent on the days from :first_day up to :end_day.
-SELECT coalesce(sum(cost_nano_usd), 0)
+-- Return what teams spent on the days from :first_day up to :end_day, and of how many sums that is.
+SELECT coalesce(sum(cost_nano_usd), 0), count(*)
 FROM daily_spend INDEXED BY daily_spend_by_team
 WHERE team_id IN (SELECT value FROM json_each(:teams)) AND team_id <> ''
   AND day >= :first_day AND day < :end_day
   AND (:model = '' OR model_group = :model);
 
 -- name: spent_by_days_of_organizations
--- Return what organizations spent on the days from :first_day up to :end_day.
-SELECT coalesce(sum(cost_nano_usd), 0)
+-- Return what organizations spent on the days from :first_day up to :end_day, and of how many sums that is.
+SELECT coalesce(sum(cost_nano_usd), 0), count(*)
 FROM daily_spend INDEXED BY daily_spend_by_organization
 WHERE organization_id IN (SELECT value FROM json_each(:organizations)) AND organization_id <> ''
   AND day >= :first_day AND day < :end_day
   AND (:model = '' OR model_group = :model);
 
 -- name: spent_by_days_of_entities
--- Return what end users or tags spent on the days from :first_day up to :end_day.
-SELECT coalesce(sum(cost_nano_usd), 0)
+-- Return what end users or tags spent on the days from :first_day up to :end_day, and of how many sums that is.
+SELECT coalesce(sum(cost_nano_usd), 0), count(*)
 FROM daily_entity_spend
 WHERE entity_type = :scope_type AND entity_id IN (SELECT value FROM json_each(:ids))
   AND day >= :first_day AND day < :end_day

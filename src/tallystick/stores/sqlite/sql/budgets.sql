@@ -7,9 +7,9 @@ WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?, ?, ?, ?
 -- name: add_budget_window
 -- Make a window.
 INSERT INTO budget_windows (
-  scope_type, scope_id, member_id, model, starts_at, ends_at, spent_nano_usd, carried_nano_usd
+  scope_type, scope_id, member_id, model, starts_at, ends_at, spent_nano_usd, carried_nano_usd, leased_at
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: count_budget_windows
 -- Note that so many windows and aliases were made, so that commits under way look again.
@@ -80,6 +80,12 @@ WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?1, ?2, ?3
 -- Add to what is leased of a window. Sums that are wrong are found by an audit, and stop nobody here.
 UPDATE budget_windows
 SET leased_nano_usd = max(0, leased_nano_usd + ?7)
+WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?1, ?2, ?3, ?4, ?5, ?6);
+
+-- name: add_budget_leased
+-- Add what is given to what is leased of a window, and note when that was.
+UPDATE budget_windows
+SET leased_nano_usd = leased_nano_usd + ?7, leased_at = ?8
 WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?1, ?2, ?3, ?4, ?5, ?6);
 
 -- name: note_budget_limit
@@ -182,6 +188,32 @@ WHERE w.ends_at <= ?1 AND NOT EXISTS (
 )
 ORDER BY w.ends_at
 LIMIT ?3;
+
+-- name: idle_budget_windows
+-- Return up to :limit windows of these types of scope from :starts_at up to :ends_at from which nobody has leased since
+-- :before, and of which nobody has a lease that has not lapsed :now.
+SELECT w.scope_type, w.scope_id, w.member_id, w.model, w.starts_at, w.ends_at
+FROM budget_windows AS w
+WHERE w.scope_type IN (SELECT value FROM json_each(:types)) AND w.starts_at = :starts_at AND w.ends_at = :ends_at
+  AND w.leased_at <= :before AND NOT EXISTS (
+    SELECT 1 FROM budget_leases AS l
+    WHERE (l.scope_type, l.scope_id, l.member_id, l.model, l.starts_at, l.ends_at)
+        = (w.scope_type, w.scope_id, w.member_id, w.model, w.starts_at, w.ends_at)
+      AND l.expires_at > :now
+  )
+LIMIT :limit;
+
+-- name: delete_idle_budget_window
+-- Delete a window if still nobody has leased from it since ?7, or has a lease that has not lapsed at ?8; return a row
+-- when it is gone.
+DELETE FROM budget_windows
+WHERE (scope_type, scope_id, member_id, model, starts_at, ends_at) = (?1, ?2, ?3, ?4, ?5, ?6)
+  AND leased_at <= ?7 AND NOT EXISTS (
+    SELECT 1 FROM budget_leases AS l
+    WHERE (l.scope_type, l.scope_id, l.member_id, l.model, l.starts_at, l.ends_at) = (?1, ?2, ?3, ?4, ?5, ?6)
+      AND l.expires_at > ?8
+  )
+RETURNING scope_type;
 
 -- name: delete_budget_leases_of_window
 -- Delete all leases on a window.

@@ -1,0 +1,87 @@
+"""What a call is estimated at, so that no budget is asked for less than the call may cost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tallystick.calls.estimate import FREE, CallEstimator, priced
+from tallystick.control.deployment import Deployment
+from tallystick.pricing.price import PriceSheet, Rate
+from tallystick.providers.base import Target
+from tallystick.wire.openai_request import Endpoint, parse_request
+from tallystick.wire.token_estimate import estimate_input_tokens
+
+USD = 10**9
+TOKENS = {"input": USD, "output": 10 * USD}  # For a million: 1,000 and 10,000 nano-USD for one.
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def deployment(rates: dict[str, int] | None) -> Deployment:
+    price = None
+    if rates is not None:
+        price = PriceSheet(version="t", rates={unit: Rate(nano_usd_per_million=rate) for unit, rate in rates.items()})
+    target = Target(provider="openai", model="m", api_base="")
+    return Deployment(deployment_id="d", model_group="g", target=target, price=price)
+
+
+def estimate(
+    *rates: dict[str, int] | None, raw: bytes | None = None, endpoint: Endpoint = "chat/completions", **fields
+):
+    body: dict[str, Any] = {"model": "g", "max_tokens": 100} | fields
+    if endpoint == "chat/completions":
+        body.setdefault("messages", MESSAGES)
+    request = parse_request(endpoint, raw or json.dumps(body).encode())
+    deployments = [deployment(each) for each in rates]
+    return CallEstimator(output_tokens_default=4096).estimate(request, deployments, estimate_input_tokens(request))
+
+
+def test_each_prompt_is_answered() -> None:
+    assert estimate(TOKENS, endpoint="completions", prompt=["a"] * 1000, n=2).need_nano_usd >= 1000 * 2 * 100 * 10_000
+
+
+@pytest.mark.parametrize("unit", ["images", "searches", "hours"])
+def test_what_is_charged_by_other_things_than_tokens_is_not_free(unit: str) -> None:
+    found = estimate({unit: USD})
+    assert found.need_nano_usd == 1
+    assert found.full_nano_usd >= 1
+
+
+def test_where_time_has_a_price_a_call_holds_a_minute_if_it_can() -> None:
+    found = estimate({"hours": 60 * 10**6 * USD})
+    assert (found.need_nano_usd, found.full_nano_usd) == (1, USD)
+
+
+def test_only_what_is_free_everywhere_is_free() -> None:
+    assert estimate({"input": 0}, {"output": 0, "hours": 0}) is FREE
+    assert estimate({"input": 0}, {"searches": 1}).need_nano_usd == 1
+
+
+def test_a_price_is_known_where_a_sheet_has_a_rate() -> None:
+    deployments = [deployment(rates) for rates in (TOKENS, None, {"input": 0}, {})]
+    assert priced(deployments) == [deployments[0], deployments[2]]
+    assert estimate(None, {}) is None
+    assert estimate(TOKENS, None) == estimate(TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("rate", "name", "escaped"),
+    [
+        ("audio_input", b'"audio"', rb'"\u0061udio"'),
+        ("audio_output", b'"input_audio"', rb'"input\u005Faudio"'),
+        ("cache_write", b'"cache_control"', rb'"cache_contro\u006c"'),
+    ],
+)
+def test_a_dearer_rate_counts_however_its_name_is_written(rate: str, name: bytes, escaped: bytes) -> None:
+    def need(key: bytes) -> int:
+        raw = b'{"model":"g","max_tokens":100,"messages":[{' + key + b":{}}]}"
+        return estimate(TOKENS | {rate: 1000 * USD}, raw=raw).need_nano_usd
+
+    assert need(name) > 10 * need(b'"x"')
+    assert need(escaped) >= need(name)
+
+
+def test_an_estimate_fits_into_64_bits() -> None:
+    assert estimate(TOKENS, max_tokens=10**9, n=10**15).full_nano_usd < 2**62
