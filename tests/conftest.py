@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services import ExternalPostgres, PostgresServer, RedisServer, postgres, redis_url_of_session
+from pgbouncer import PgBouncer
+from services import ExternalPostgres, PostgresServer, RedisServer, ServiceMissing, postgres, redis_url_of_session
 from tallystick.runtime.clock import SystemClock
 from tallystick.stores.postgres.database import PostgresDatabase
 
@@ -55,6 +57,21 @@ def postgres_url(postgres_server: PostgresServer | ExternalPostgres, postgres_te
     name = f"test_{uuid.uuid4().hex[:12]}"
     _run(_execute(postgres_server.url(), f"CREATE DATABASE {name} TEMPLATE {postgres_template}"))
     yield postgres_server.url(name)
+    _run(_execute(postgres_server.url(), f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def pooled_postgres_url(postgres_server: PostgresServer | ExternalPostgres, postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated database behind a PgBouncer in transaction mode. Tests share it: empty it first."""
+    name = f"pooled_{uuid.uuid4().hex[:12]}"
+    try:
+        pooler = PgBouncer(postgres_server.url())
+    except ServiceMissing as error:
+        # Continuous integration installs it; elsewhere the reason is shown, and the rest goes on.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    _run(_execute(postgres_server.url(), f"CREATE DATABASE {name} TEMPLATE {postgres_template}"))
+    with pooler:
+        yield pooler.url(name)
     _run(_execute(postgres_server.url(), f"DROP DATABASE {name} WITH (FORCE)"))
 
 

@@ -35,7 +35,7 @@ class PostgresServer:
 
     def __init__(self, *, fsync: bool = False, settings: dict[str, str] | None = None) -> None:
         self._binaries = find_postgres_binaries()
-        self._owner = _server_owner()
+        self._owner = server_owner()
         self._directory = Path(tempfile.mkdtemp(prefix="tallystick-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -51,6 +51,23 @@ class PostgresServer:
             **(settings or {}),
         }
         self._initialize()
+
+    @classmethod
+    def standby_of(cls, primary: PostgresServer) -> PostgresServer:
+        """Return a streaming replica, not started yet. The primary is stopped and started again for it."""
+        standby = cls()
+        primary.stop()
+        shutil.rmtree(standby.data)
+        shutil.copytree(primary.data, standby.data)
+        primary.start()
+        (standby.data / "standby.signal").touch()
+        owner = server_owner()
+        if owner is not None:
+            for path in (standby.data, *standby.data.rglob("*")):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        standby._settings["primary_conninfo"] = f"host=127.0.0.1 port={primary.port} user=tallystick"
+        standby._settings["wal_retrieve_retry_interval"] = "100ms"
+        return standby
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of one of its databases."""
@@ -91,13 +108,14 @@ class PostgresServer:
         self.close()
 
     @property
-    def _data(self) -> Path:
+    def data(self) -> Path:
+        """Return the directory that holds its data."""
         return self._directory / "data"
 
     def _initialize(self) -> None:
         if self._owner is not None:
             os.chown(self._directory, self._owner.pw_uid, self._owner.pw_gid)
-        command = [self._binaries / "initdb", "-D", self._data, "-U", "tallystick", "-A", "trust", "-E", "UTF8"]
+        command = [self._binaries / "initdb", "-D", self.data, "-U", "tallystick", "-A", "trust", "-E", "UTF8"]
         done = subprocess.run(
             [*command, "--no-locale", "--no-sync"], capture_output=True, check=False, cwd="/", **self._as_owner()
         )
@@ -105,7 +123,7 @@ class PostgresServer:
             raise ServiceMissing(f"initdb failed: {done.stderr.decode(errors='replace')[-2000:]}")
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        command = [str(self._binaries / "postgres"), "-D", str(self._data)]
+        command = [str(self._binaries / "postgres"), "-D", str(self.data)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         with (self._directory / "log").open("ab") as log:
@@ -116,12 +134,12 @@ class PostgresServer:
                 stderr=log,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  # It calls nothing but one system call.
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # It calls nothing but one system call.
                 **self._as_owner(),
             )
 
     def _answers(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        status = self._data / "postmaster.pid"
+        status = self.data / "postmaster.pid"
         while process.poll() is None and time.monotonic() < deadline:
             # The last line says "ready" as soon as connections are taken.
             with contextlib.suppress(OSError):
@@ -226,7 +244,7 @@ class RedisServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509
+                preexec_fn=end_with_parent,  # noqa: PLW1509
             )
         deadline = time.monotonic() + _START_SECONDS_MAX
         while self.ask("PING") != "+PONG":
@@ -317,7 +335,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _server_owner() -> pwd.struct_passwd | None:
+def server_owner() -> pwd.struct_passwd | None:
     """Return whom the server runs as when we are root, which it refuses; None for ourselves."""
     if os.geteuid() != 0:
         return None
@@ -327,6 +345,6 @@ def _server_owner() -> pwd.struct_passwd | None:
     raise ServiceMissing("PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'.")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let the kernel shut the server down when the tests are killed."""
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGINT)

@@ -31,6 +31,7 @@
     │   └── MigrationFailed        the schema can't be brought up to date
     ├── BudgetUnknown              503: the database is away and what is left of a budget can't be told
     ├── SecretUnreadable           a sealed value can't be opened; names where it is, never what it holds
+    ├── ReadOnlyMode             503: nothing is changed at this instance
     └── ServerNotReady             503: starting or draining
 
 Only the classes that reach a client carry an HTTP status; ``gateway`` and ``admin`` render them, both through
@@ -265,6 +266,13 @@ class SecretUnreadable(TallystickError):
         self.place = place
         self.key_id = key_id
         super().__init__(f"The secret at {place} can't be opened: {reason}.")
+
+
+class ReadOnlyMode(TallystickError):
+    """Nothing is changed here: general_settings.read_only is on. Send changes to an instance where it is not."""
+
+    http_status = 503
+    error_type = "read_only"
 
 
 class ServerNotReady(TallystickError):

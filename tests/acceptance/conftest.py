@@ -25,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--writes", type=int, default=4, help="admin writes of each kind (test_control_plane.py)")
     group.addoption("--secrets", type=int, default=800, help="how many sealed values a rotation goes through")
     group.addoption("--budget-calls", type=int, default=400, help="calls against the money of a 20th of them")
+    group.addoption("--token-seconds", type=float, default=12.0, help="how long a database password goes on changing")
+    group.addoption("--token-period", type=float, default=1.5, help="seconds from one password to the next")
     group.addoption("--seed", type=int, default=None, help="repeat a run's random choices")
 
 
@@ -40,6 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
         "secrets_count": 120 + config.getoption("--secrets", 800) / 20,
         "budget_calls": 120 + config.getoption("--budget-calls", 400) / 5,
+        "token_seconds": 120 + 2 * config.getoption("--token-seconds", 12.0),
         "outage_seconds": 120 + 2 * config.getoption("--outage-seconds", 5.0),
     }
     for item in items:
@@ -55,6 +58,16 @@ def kills(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def outage_seconds(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--outage-seconds", 5.0))
+
+
+@pytest.fixture
+def token_seconds(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--token-seconds", 12.0))
+
+
+@pytest.fixture
+def token_period(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--token-period", 1.5))
 
 
 @pytest.fixture

@@ -158,6 +158,44 @@ async def test_a_database_that_no_longer_answers_holds_nothing_up(
                 assert_none_failed(load)
 
 
+async def test_look_ups_do_not_pile_up_while_the_database_is_slow(
+    tmp_path: Path, upstream: UpstreamProcess, session: aiohttp.ClientSession, postgres_url: str
+) -> None:
+    """Unknown keys are asked for a few at a time. Who can't be told gets 503 with retry-after, never 401."""
+    async with proxied(postgres_url) as (proxy, url):
+        server = server_of(tmp_path, upstream, url)
+        with serving(server):
+            await server.ready(session)
+            async with Load(server.url, 4) as load:
+                await known_key(server, session, load)
+
+                async def unknown(number: int) -> tuple[int, str | None]:
+                    headers = {"authorization": f"Bearer sk-unknown-{number}"}
+                    body = {"model": "plain", "messages": []}
+                    async with session.post(f"{server.url}/v1/chat/completions", json=body, headers=headers) as answer:
+                        await answer.read()
+                        return answer.status, answer.headers.get("retry-after")
+
+                proxy.blackhole = True
+                began = time.monotonic()
+                strangers = [asyncio.create_task(unknown(number)) for number in range(400)]
+                load.start(session, clients=_CLIENTS, pause=_PAUSE)
+                await enough(load, 100)
+                assert {await each for each in strangers} == {(503, "1")}
+                assert time.monotonic() - began < 20
+                proxy.blackhole = False
+                statuses: set[int] = set()
+
+                async def is_told_again() -> bool:
+                    statuses.add((await unknown(0))[0])
+                    return 401 in statuses
+
+                await eventually(is_told_again, seconds=30, what="the database tells that the key is none")
+                assert statuses <= {401, 503}
+                await finish(server, load, upstream, session)
+                assert_none_failed(load)
+
+
 async def test_the_database_is_away_at_the_start(
     tmp_path: Path, upstream: UpstreamProcess, session: aiohttp.ClientSession, database: PostgresServer
 ) -> None:

@@ -9,6 +9,12 @@ from conformance.engines import ENGINES
 
 @pytest.fixture(params=ENGINES)
 async def engine(request, tmp_path):
-    place = request.getfixturevalue("postgres_url") if request.param == "postgres" else str(tmp_path)
+    match request.param:
+        case "postgres":
+            place = request.getfixturevalue("postgres_url")
+        case "pgbouncer":
+            place = request.getfixturevalue("pooled_postgres_url")
+        case _:
+            place = str(tmp_path)
     async with ENGINES[request.param](place) as engine:
         yield engine

@@ -15,12 +15,15 @@ from tallystick.stores.postgres.audit import PostgresAuditor
 from tallystick.stores.postgres.budgets import PostgresBudgetStore
 from tallystick.stores.postgres.control import PostgresControlStore
 from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.instances import PostgresInstances
 from tallystick.stores.postgres.ledger import PostgresLedger
 from tallystick.stores.postgres.specs import PostgresSpecStore
 from tallystick.stores.sqlite import SqliteAuditor, SqliteBudgetStore, SqliteControlStore, SqliteDatabase, SqliteLedger
+from tallystick.stores.sqlite.instances import SqliteInstances
 from tallystick.stores.sqlite.specs import SqliteSpecStore
 from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
 from tallystick.testing.control_store import MemoryControlStore
+from tallystick.testing.instances import MemoryInstances
 
 # Where an engine may live: an empty directory for a file, the URL of an empty database for a server.
 Place = str
@@ -48,6 +51,7 @@ async def open_memory(place: Place) -> AsyncIterator[Engine]:
         control=control,
         peer_control=control,
         specs=control,
+        instances=MemoryInstances(clock=clock),
         clock=clock,
         tamper=tamper,
         budgets=budgets,
@@ -81,6 +85,7 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
             control=SqliteControlStore(database=database),
             peer_control=SqliteControlStore(database=other),
             specs=SqliteSpecStore(database=database),
+            instances=SqliteInstances(database=database),
             clock=clock,
             tamper=tamper,
             budgets=SqliteBudgetStore(database=database),
@@ -93,23 +98,24 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def open_postgres(place: Place) -> AsyncIterator[Engine]:
+async def open_postgres(place: Place, *, statement_cache_size: int = 256) -> AsyncIterator[Engine]:
     clock = FakeClock()
-    database = PostgresDatabase(place, clock=clock)
-    other = PostgresDatabase(place, clock=clock)
+    database = PostgresDatabase(place, clock=clock, statement_cache_size=statement_cache_size)
+    other = PostgresDatabase(place, clock=clock, statement_cache_size=statement_cache_size)
 
     async def tamper(name: str) -> None:
-        connection = await asyncpg.connect(place)
+        connection = await asyncpg.connect(place, statement_cache_size=0)
         await connection.execute((MENDABLE | BUDGETS_MENDABLE | LASTING)[name])
         await connection.close()
 
     async def let_pass(seconds: float) -> None:
         # The server's clock can't be moved: all that it has noted moves back instead.
         clock.advance(seconds)
-        connection = await asyncpg.connect(place)
+        connection = await asyncpg.connect(place, statement_cache_size=0)
         await connection.execute(
             "UPDATE budget_leases SET expires_at = expires_at - $1::interval", timedelta(seconds=seconds)
         )
+        await connection.execute("UPDATE instances SET seen_at = seen_at - $1::interval", timedelta(seconds=seconds))
         await connection.execute(
             "UPDATE budget_windows SET wanted_until = wanted_until - $1::interval, leased_at = leased_at - $1",
             timedelta(seconds=seconds),
@@ -126,6 +132,7 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
             control=PostgresControlStore(database=database),
             peer_control=PostgresControlStore(database=other),
             specs=PostgresSpecStore(database=database),
+            instances=PostgresInstances(database=database),
             clock=clock,
             tamper=tamper,
             budgets=PostgresBudgetStore(database=database),
@@ -137,13 +144,21 @@ async def open_postgres(place: Place) -> AsyncIterator[Engine]:
         await database.close()
 
 
+@asynccontextmanager
+async def open_pgbouncer(place: Place) -> AsyncIterator[Engine]:
+    """PostgreSQL by way of a pooler that gives each transaction another connection."""
+    await empty_postgres(place)
+    async with open_postgres(place, statement_cache_size=0) as engine:
+        yield engine
+
+
 async def empty_postgres(place: Place) -> None:
     """Forget everything: quicker than another database."""
-    connection = await asyncpg.connect(place)
+    connection = await asyncpg.connect(place, statement_cache_size=0)
     await connection.execute("""
         TRUNCATE producers, commits, spend_events, dead_letters, daily_spend, daily_entity_spend, totals;
         TRUNCATE control_objects, control_search, change_feed, audit_log;
-        TRUNCATE budget_windows, budget_leases, budget_aliases;
+        TRUNCATE budget_windows, budget_leases, budget_aliases, instances;
         UPDATE ledger_head SET position = 0, budget_windows = 0;
         UPDATE change_feed_head SET revision = 0
     """)
@@ -154,4 +169,5 @@ ENGINES: dict[str, Callable[[Place], AbstractAsyncContextManager[Engine]]] = {
     "memory": open_memory,
     "sqlite": open_sqlite,
     "postgres": open_postgres,
+    "pgbouncer": open_pgbouncer,
 }

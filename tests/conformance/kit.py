@@ -23,6 +23,7 @@ from tallystick.ledger.store import (
     SumRow,
 )
 from tallystick.runtime.ids import new_event_id
+from tallystick.runtime.instances import InstanceStore
 from tallystick.testing import FakeClock, MemoryStore
 from tallystick.wire.usage import Usage
 
@@ -42,6 +43,7 @@ class Engine:
     control: ControlStore
     peer_control: ControlStore
     specs: SpecStore
+    instances: InstanceStore
     clock: FakeClock
     tamper: Callable[[str], Awaitable[None]]
     budgets: BudgetStore

@@ -203,3 +203,8 @@ def test_sqlite_does_as_the_model() -> None:
 @pytest.mark.timeout(400)
 def test_postgres_does_as_the_model(postgres_url: str) -> None:
     run_administrators("postgres", postgres_url, examples=10, steps=25)
+
+
+@pytest.mark.timeout(400)
+def test_postgres_by_way_of_a_pooler_does_as_the_model(pooled_postgres_url: str) -> None:
+    run_administrators("pgbouncer", pooled_postgres_url, examples=5, steps=25)

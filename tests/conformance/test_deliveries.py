@@ -229,3 +229,8 @@ def test_deliveries(engine_name: str) -> None:
 @pytest.mark.timeout(400)
 def test_deliveries_to_postgres(postgres_url: str) -> None:
     run_deliveries("postgres", postgres_url, examples=10, steps=20)
+
+
+@pytest.mark.timeout(400)
+def test_deliveries_by_way_of_a_pooler(pooled_postgres_url: str) -> None:
+    run_deliveries("pgbouncer", pooled_postgres_url, examples=5, steps=20)

@@ -35,13 +35,14 @@ class LeftOutGauge:
 def health_details(
     *,
     is_healthy: bool,
+    read_only: bool,
     journal: Journal,
     services: Sequence[ServiceHealth],
     feed: ChangeFeed,
     snapshot: Snapshot,
     outcomes: Mapping[str, str],
     rates: RateStatus,
-    instances: Mapping[str, object],
+    shared_work: Mapping[str, object],
 ) -> Mapping[str, object]:
     """Return what an admin sees of a worker. `outcomes` are the last ones, by deployment id."""
     endpoints: dict[bool, list[dict[str, str]]] = {True: [], False: []}
@@ -56,6 +57,7 @@ def health_details(
         )
     return {
         "status": "healthy" if is_healthy else "unhealthy",
+        "mode": "read_only" if read_only else "read_write",
         "journal": {
             "slot": journal.slot.name,
             "producer_id": journal.producer_id,
@@ -74,7 +76,7 @@ def health_details(
             ],
         },
         "rate_limits": {"counted": rates.counted, "reason": rates.reason},
-        **instances,
+        **shared_work,
         "services": [
             {"name": health.name, "state": health.state, "restarts": health.restarts, "error": health.last_error}
             for health in services

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from tallystick.access.authenticator import Authenticator
@@ -12,14 +12,15 @@ from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
-from tallystick.bootstrap.instances import build_instances
+from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
+from tallystick.bootstrap.shared_work import build_shared_work
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.settle import Settler
-from tallystick.config.settings import Settings
+from tallystick.config.settings import Settings, UpstreamSettings
 from tallystick.control.build import SnapshotBuilder
 from tallystick.control.deployment import Snapshot
 from tallystick.control.feed import ChangeFeed
@@ -37,7 +38,7 @@ from tallystick.providers.registry import build_providers
 from tallystick.providers.transport import Transport
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id
-from tallystick.runtime.service import ServiceGroup, SupervisedLoop
+from tallystick.runtime.service import Service, ServiceGroup, SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
 
 _PING_SECONDS: Final = 2.0
@@ -82,9 +83,9 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
-        self.instances = build_instances(settings, store=store, clock=clock, metrics=metrics)
+        self.shared_work = build_shared_work(settings, store=store, clock=clock, metrics=metrics)
         self.ledger = _ledger_service(
-            settings, store=self.instances.ledger, on_finished=self._release_leases, clock=clock, metrics=metrics
+            settings, store=self.shared_work.ledger, on_finished=self._release_leases, clock=clock, metrics=metrics
         )
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
@@ -98,12 +99,7 @@ class Services:
             user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
-        self.transport = Transport(
-            connections_max=settings.upstream.connections_max,
-            connections_per_host_max=settings.upstream.connections_per_host_max,
-            keep_alive_seconds=settings.upstream.keepalive_seconds,
-            connect_timeout_seconds=settings.upstream.connect_timeout_seconds,
-        )
+        self.transport = _transport(settings.upstream)
         self._providers = build_providers(
             self.transport,
             new_id=lambda: new_event_id(clock.now()),
@@ -121,20 +117,42 @@ class Services:
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         self.feed = self._change_feed()
-        self.writer = ObjectWriter(store.control, sealer=Sealer(key_ring), clock=clock, on_applied=self.feed.catch_up)
-        self._group = ServiceGroup(
-            (
-                *(() if shared_rates is None else (shared_rates,)),
-                *self.instances.before,
-                self.ledger,
-                *self.instances.behind,
-                self.budgets.alerts,
-                self.budgets.leases,
-                self.feed,
-                SupervisedLoop("prices", self._follow_prices, clock=clock, metrics=metrics),
-            )
+        self.writer = ObjectWriter(
+            store.control,
+            sealer=Sealer(key_ring),
+            clock=clock,
+            on_applied=self.feed.catch_up,
+            read_only=settings.read_only,
         )
+        self._instances = Instances(
+            store.instances,
+            ledger=self.ledger,
+            feed=self.feed,
+            is_leader=lambda: self.shared_work.is_leader,
+            clock=clock,
+            metrics=metrics,
+        )
+        self._group = ServiceGroup(self._in_order(shared_rates))
         self._settler: Settler | None = None
+
+    def _in_order(self, shared_rates: Service | None) -> Sequence[Service]:
+        """Return the services as they are started; they are stopped the other way round."""
+
+        def loop(name: str, run: Callable[[], Awaitable[None]]) -> Service:
+            return SupervisedLoop(name, run, clock=self.clock, metrics=self.metrics)
+
+        return (
+            *(loop(name, run) for name, run in self.store.loops.items()),
+            *(() if shared_rates is None else (shared_rates,)),
+            *self.shared_work.before,
+            self.ledger,
+            *self.shared_work.behind,
+            self.budgets.alerts,
+            self.budgets.leases,
+            self.feed,
+            loop("prices", self._follow_prices),
+            self._instances.heartbeat,
+        )
 
     @property
     def windows(self) -> WindowRule:
@@ -220,21 +238,35 @@ class Services:
         """Whether calls are served: the journal takes them, and the database's objects were read at least once."""
         return self.feed.revision is not None and self.ledger.journal.has_room
 
+    async def instances(self) -> list[dict[str, object]]:
+        """All workers on this database, for the page `/health`."""
+        return await self._instances.shown()
+
     def details(self) -> Mapping[str, object]:
         """Services, journal, control objects and deployments, for the page `/health`."""
         return health_details(
             is_healthy=self.can_serve(),
+            read_only=self.settings.read_only,
             journal=self.ledger.journal,
             services=self._group.health(),
             feed=self.feed,
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
             rates=self.rates.status(),
-            instances=self.instances.health(),
+            shared_work=self.shared_work.health(),
         )
 
     def render_metrics(self) -> bytes:
         return self.metrics.render()
+
+
+def _transport(settings: UpstreamSettings) -> Transport:
+    return Transport(
+        connections_max=settings.connections_max,
+        connections_per_host_max=settings.connections_per_host_max,
+        keep_alive_seconds=settings.keepalive_seconds,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+    )
 
 
 def _ledger_service(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tallystick.access.budget_store import BudgetStore
+from tallystick.bootstrap.postgres import open_postgres
 from tallystick.config.settings import Settings
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
@@ -15,6 +16,7 @@ from tallystick.errors import ConfigError
 from tallystick.ledger.inspection import StoreInspector
 from tallystick.ledger.store import LedgerAuditor, LedgerReader, LedgerStore
 from tallystick.runtime.clock import Clock
+from tallystick.runtime.instances import InstanceStore
 from tallystick.runtime.leadership import LeadershipStore
 
 
@@ -35,18 +37,28 @@ class Store:
     """Asks the database which ledger it is; None for one that only one machine can use."""
     prepare: Callable[[], Awaitable[None]] | None
     """Makes ahead what coming events need; None where they need nothing."""
+    instances: InstanceStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
+    loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """By name, what a server runs beside it for ever. A command goes without."""
 
 
-def open_store(settings: Settings, *, clock: Clock) -> Store:
-    """Return the store that `database_url` names. Raises ConfigError when its adapter can't be loaded."""
+def _nothing(_outcome: str) -> None:
+    return
+
+
+def open_store(settings: Settings, *, clock: Clock, on_replica_read: Callable[[str], None] = _nothing) -> Store:
+    """Return the store that `database_url` names. Raises ConfigError when its adapter can't be loaded.
+
+    `on_replica_read` hears where each read went that might go to a read replica.
+    """
     scheme = settings.database_url.partition(":")[0]
     if scheme == "sqlite":
         return _open_sqlite(settings, clock)
     try:
-        return _open_postgres(settings, clock)
+        return _open_postgres(settings, clock, on_replica_read)
     except ImportError as error:
         raise ConfigError(
             f"PostgreSQL needs the package {error.name}: install tallystick[postgres]", key_path="database_url"
@@ -59,6 +71,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
+    from tallystick.stores.sqlite.instances import SqliteInstances
     from tallystick.stores.sqlite.leadership import SqliteLeaderships
     from tallystick.stores.sqlite.ledger import SqliteLedger
     from tallystick.stores.sqlite.specs import SqliteSpecStore
@@ -68,7 +81,7 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path.parent} can't be made: {error.strerror}", key_path="database_url") from error
-    database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate)
+    database = SqliteDatabase(path, clock=clock, auto_migrate=settings.database.auto_migrate and not settings.read_only)
     ledger = SqliteLedger(database=database)
     return Store(
         kind="sqlite",
@@ -82,47 +95,43 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         leaderships=SqliteLeaderships(database=database),
         ledger_id=None,
         prepare=None,
+        instances=SqliteInstances(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
     )
 
 
-def _open_postgres(settings: Settings, clock: Clock) -> Store:
+def _open_postgres(settings: Settings, clock: Clock, on_replica_read: Callable[[str], None]) -> Store:
     from tallystick.stores.postgres.audit import PostgresAuditor
     from tallystick.stores.postgres.budgets import PostgresBudgetStore
     from tallystick.stores.postgres.control import PostgresControlStore
-    from tallystick.stores.postgres.database import PostgresDatabase
     from tallystick.stores.postgres.inspect import PostgresInspector
+    from tallystick.stores.postgres.instances import PostgresInstances
     from tallystick.stores.postgres.leadership import PostgresLeaderships
     from tallystick.stores.postgres.ledger import PostgresLedger
     from tallystick.stores.postgres.specs import PostgresSpecStore
 
-    database = PostgresDatabase(
-        settings.database_url,
-        clock=clock,
-        pool_size_max=settings.database.pool_size_max,
-        connect_timeout_seconds=settings.database.connect_timeout_seconds,
-        statement_timeout_seconds=settings.database.statement_timeout_seconds,
-        **({} if settings.database.statement_cache else {"statement_cache_size": 0}),
-        auto_migrate=settings.database.auto_migrate,
-    )
+    opened = open_postgres(settings, clock=clock, on_replica_read=on_replica_read)
+    database = opened.database
     ledger = PostgresLedger(database=database)
     return Store(
         kind="postgres",
         ledger=ledger,
-        reader=ledger,
+        reader=opened.replicated_reader or ledger,
         auditor=PostgresAuditor(database=database),
         inspector=PostgresInspector(database=database),
-        control=PostgresControlStore(database=database),
+        control=PostgresControlStore(database=database, audit_log=opened.replicated_audit),
         budgets=PostgresBudgetStore(database=database),
         specs=PostgresSpecStore(database=database),
         leaderships=PostgresLeaderships(database=database),
         ledger_id=ledger.ledger_id,
         prepare=ledger.prepare,
+        instances=PostgresInstances(database=database),
         ping=database.ping,
         migrate=database.migrate,
-        close=database.close,
+        close=opened.close,
+        loops=opened.loops,
     )
 
 

@@ -29,6 +29,8 @@ from tallystick.admin.app import create_admin_app
 from tallystick.bootstrap import Services, open_key_ring, open_store, snapshot_builder
 from tallystick.calls.pipeline import Pipeline
 from tallystick.cli.admin_services import admin_services_of
+from tallystick.config.connections import ConnectionBudget
+from tallystick.config.database_url import database_kind
 from tallystick.config.demo import with_demo_group
 from tallystick.config.load import export_environment, load_settings
 from tallystick.config.settings import Settings
@@ -86,7 +88,9 @@ async def _serve(
     sys.setswitchinterval(_SWITCH_SECONDS)
     clock = SystemClock()
     metrics = Metrics(multiprocess_directory=os.environ.get(_MULTIPROCESS_VARIABLE))
-    store = open_store(settings, clock=clock)
+    store = open_store(
+        settings, clock=clock, on_replica_read=lambda outcome: metrics.replica_reads.labels(outcome).inc()
+    )
     services = Services(
         settings,
         store=store,
@@ -266,10 +270,18 @@ def _announcement(settings: Settings, listener: socket.socket, master_key: Maste
             console.print(f"Master key, shown only this once: [bold]{master_key.made}[/bold]")
         elif master_key.file is not None:
             console.print(f"The master key was shown at the first start; remove {master_key.file} to make a new one.")
+        if database_kind(settings.database_url) != "sqlite":
+            console.print(_connections_line(settings.connections))
         if settings.demo:
             console.print("Model [bold]demo[/bold] answers without any account.")
 
     return announce
+
+
+def _connections_line(budget: ConnectionBudget) -> str:
+    each = f"{budget.pool_each} in its pool" + (" and 1 that listens" if budget.listening_each else "")
+    workers = "1 worker with" if budget.workers == 1 else f"{budget.workers} workers, each with"
+    return f"PostgreSQL: at most {budget.host_max} connections from this host, {workers} {each}"
 
 
 def _is_console(settings: Settings) -> bool:

@@ -7,10 +7,19 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
+DATABASE_PARTS = tuple(
+    f"DATABASE_{part}" for part in ("HOST", "PORT", "USERNAME", "USER", "PASSWORD", "NAME", "SCHEMA")
+)
+REPLICA_SUFFIX = "_READ_REPLICA"
 _LITELLM_PARAMETERS = frozenset(
     # Options of another database client, which Postgres would refuse as unknown settings.
     {"connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "pgbouncer", "statement_cache_size",
-     "max_idle_connection_lifetime", "max_connection_lifetime", "sslaccept", "sslidentity", "sslpassword"}
+     "max_idle_connection_lifetime", "max_connection_lifetime", "sslaccept", "sslidentity"}
+)  # fmt: skip
+_LIBPQ_PARAMETERS = frozenset(
+    # Options of the C library, as hosted databases put them into their addresses, that our driver does not have.
+    {"channel_binding", "require_auth", "gssencmode", "keepalives", "keepalives_idle", "keepalives_interval",
+     "keepalives_count", "tcp_user_timeout", "load_balance_hosts", "fallback_application_name", "client_encoding"}
 )  # fmt: skip
 
 
@@ -33,6 +42,12 @@ def url_from_parts(environ: Mapping[str, str]) -> str | None:
     return f"postgresql://{login}@{host}{port}/{quote(name, safe='')}{query}"
 
 
+def replica_url_from_parts(environ: Mapping[str, str]) -> str | None:
+    """Do the same with DATABASE_HOST_READ_REPLICA …; what is not given but the host is as for the database."""
+    parts = {name: environ.get(f"{name}{REPLICA_SUFFIX}") or environ.get(name, "") for name in DATABASE_PARTS}
+    return url_from_parts(parts) if environ.get(f"DATABASE_HOST{REPLICA_SUFFIX}") else None
+
+
 def normalize_url(url: str) -> tuple[str, list[str]]:
     """Check an address and rewrite what only LiteLLM's client knows; return it and warnings.
 
@@ -52,8 +67,8 @@ def normalize_url(url: str) -> tuple[str, list[str]]:
         raise ValueError("is not a valid address; are special characters of the password percent-encoded?") from error
     kept, warnings = [], []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in _LITELLM_PARAMETERS:
-            warnings.append(f"database_url: the parameter {name} is not used; see the database_… settings")
+        if name in _LITELLM_PARAMETERS | _LIBPQ_PARAMETERS:
+            warnings.append(f"the parameter {name} is not used; see the database_… settings")
         else:
             kept.append(("search_path" if name == "schema" else name, value))
     return _join(parts, query=urlencode(kept)), warnings

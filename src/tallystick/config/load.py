@@ -14,7 +14,13 @@ from typing import Any
 
 import pydantic
 
-from tallystick.config.database_url import normalize_url, sqlite_url, url_from_parts
+from tallystick.config.database_url import (
+    REPLICA_SUFFIX,
+    normalize_url,
+    replica_url_from_parts,
+    sqlite_url,
+    url_from_parts,
+)
 from tallystick.config.master_key import weakness_of_master_key
 from tallystick.config.places import Place, SettingEntry, registry
 from tallystick.config.problems import InvalidConfig, KeyPath, Problem, show_path
@@ -42,7 +48,7 @@ def load_settings(*, config_file: Path | None, overrides: Mapping[str, object], 
     values = gathered.values
     warnings = [*unknown_keys(document, SETTINGS), *unknown_environment(environ, SETTINGS)]
     _fill_computed(values, whole_environment)
-    warnings.extend(gathered.check_database_url())
+    warnings.extend(gathered.check_database_urls())
     gathered.check_master_key()
     gathered.check_secret_keys()
     values |= {
@@ -98,16 +104,19 @@ class _Gathered:
             elif not self._take_from_environment(entry, environ):
                 self._take_from_file(entry)
 
-    def check_database_url(self) -> Sequence[str]:
-        """Normalize the address; return warnings."""
-        url = self.values.get("database_url")
-        if not isinstance(url, str):
-            return ()
-        try:
-            self.values["database_url"], warnings = normalize_url(url)
-        except ValueError as error:
-            self._report(("database_url",), str(error))
-            return ()
+    def check_database_urls(self) -> Sequence[str]:
+        """Normalize the addresses; return warnings."""
+        warnings: list[str] = []
+        for name in ("database_url", "database_url_read_replica"):
+            url = self.values.get(name)
+            if not isinstance(url, str):
+                continue
+            try:
+                self.values[name], left_out = normalize_url(url)
+            except ValueError as error:
+                self._report((name,), str(error))
+            else:
+                warnings += [f"{name}: {each}" for each in left_out]
         return warnings
 
     def check_master_key(self) -> None:
@@ -196,6 +205,9 @@ class _Gathered:
                 return True
         if entry.name == "database_url" and (url := url_from_parts(environ)):
             self._put(entry, url, _Origin(file="environment", key_path="DATABASE_HOST"))
+            return True
+        if entry.name == "database_url_read_replica" and (url := replica_url_from_parts(environ)):
+            self._put(entry, url, _Origin(file="environment", key_path=f"DATABASE_HOST{REPLICA_SUFFIX}"))
             return True
         return False
 

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
 from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
+from tallystick.config.connections import ConnectionBudget, share_connections
 from tallystick.config.control_settings import ControlSettings
+from tallystick.config.database_login import DatabaseLoginSettings
+from tallystick.config.database_url import database_kind
 from tallystick.config.instance_settings import InstanceSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
@@ -33,6 +36,7 @@ __all__ = [
     "ControlSettings",
     "CostSettings",
     "CredentialEntry",
+    "DatabaseLoginSettings",
     "DatabaseSettings",
     "InstanceSettings",
     "JournalSettings",
@@ -115,6 +119,25 @@ class Settings(Frozen):
             environment=("DATABASE_URL",),
         ),
     ]
+    database_url_read_replica: Annotated[
+        str | None,
+        Field(repr=False),
+        Given(
+            name="database_url_read_replica",
+            description="A streaming replica of the PostgreSQL database, for reports, lists of the ledger and the "
+            "audit. Also from DATABASE_HOST_READ_REPLICA and so on; what is not given, but the host, is as for "
+            "the database.",
+            environment=("DATABASE_URL_READ_REPLICA",),
+        ),
+    ] = None
+    read_only: Annotated[
+        bool,
+        Given(
+            name="read_only",
+            description="Serve calls and reports, and change nothing: admin writes are answered with 503, nothing is "
+            "migrated, and commits wait in the journal while the database takes none.",
+        ),
+    ] = False
     master_key: Annotated[
         str | None,
         Field(min_length=1, repr=False),
@@ -181,3 +204,24 @@ class Settings(Frozen):
     """Where each setting that is given was given, by the whole name of each of its places in the file."""
     warnings: tuple[str, ...] = ()
     """What was found and is not in force."""
+
+    @property
+    def connections(self) -> ConnectionBudget:
+        """What each worker may open to PostgreSQL."""
+        database = self.database
+        return share_connections(
+            database.pool_size_max, workers=self.workers, listens=database.statement_cache and not self.read_only
+        )
+
+    @model_validator(mode="after")
+    def _check_database(self) -> Settings:
+        replica = self.database_url_read_replica
+        if replica is not None and database_kind(replica) == "sqlite":
+            raise ValueError("database_url_read_replica must be of PostgreSQL")
+        if database_kind(self.database_url) != "sqlite":
+            _ = self.connections
+        elif replica is not None:
+            raise ValueError("database_url_read_replica needs a database_url of PostgreSQL")
+        elif self.database.login.is_used:
+            raise ValueError("iam_token_db_auth and azure_postgresql_auth need a database_url of PostgreSQL")
+        return self

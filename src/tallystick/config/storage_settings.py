@@ -7,21 +7,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tallystick.config.database_login import DatabaseLoginSettings
 from tallystick.config.places import Given, Place, negated
 from tallystick.config.record import GIB, KIB, MIB, Frozen, PositiveCount, Seconds
 
 
 class DatabaseSettings(Frozen):
-    """The connections of one worker to the database."""
+    """The connections to the database."""
 
     pool_size_max: Annotated[
-        PositiveCount,
+        PositiveCount | None,
         Given(
             name="database_pool_size_max",
-            description="Most connections of one worker to the database.",
+            description="Most connections of this host to the database: its workers share them evenly, and one of each "
+            "worker listens for changes. As many again go to a read replica. Default: 10 for each worker.",
             file=("general_settings.database_connection_pool_limit",),
         ),
-    ] = 10
+    ] = None
     connect_timeout_seconds: Annotated[
         Seconds,
         Given(
@@ -30,18 +32,43 @@ class DatabaseSettings(Frozen):
             file=("general_settings.database_connect_timeout",),
         ),
     ] = 5.0
+    pool_timeout_seconds: Annotated[
+        Seconds,
+        Given(
+            name="database_pool_timeout_seconds",
+            description="Longest wait for a connection while all are in use.",
+            file=(
+                "general_settings.database_connection_pool_timeout",
+                "general_settings.database_connection_timeout",
+            ),
+        ),
+    ] = 60.0
+    replica_wait_seconds: Annotated[
+        Seconds,
+        Given(
+            name="database_replica_wait_seconds",
+            description="Longest wait of a report until the read replica has all that was committed before it was "
+            "asked for. Then the database itself answers.",
+        ),
+    ] = 0.5
+    idle_seconds_max: Annotated[
+        float,
+        Field(ge=0, allow_inf_nan=False),
+        Given(
+            name="database_idle_seconds_max",
+            description="Seconds after which a connection that nobody uses is closed; 0 keeps it open.",
+            file=("general_settings.database_max_idle_connection_lifetime",),
+        ),
+    ] = 60.0
     statement_timeout_seconds: Annotated[
         Seconds,
         Given(
             name="database_statement_timeout_seconds",
-            description="Longest time one statement, or the wait for a free connection, may take.",
-            file=(
-                "general_settings.database_socket_timeout",
-                "general_settings.database_connection_timeout",
-                "general_settings.database_connection_pool_timeout",
-            ),
+            description="Longest time one statement may take.",
+            file=("general_settings.database_socket_timeout",),
         ),
     ] = 60.0
+    login: DatabaseLoginSettings = DatabaseLoginSettings()
     auto_migrate: Annotated[
         bool,
         Given(

@@ -7,15 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tallystick.config import litellm_keys
+from tallystick.config.database_url import DATABASE_PARTS, REPLICA_SUFFIX, replica_url_from_parts, url_from_parts
 from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelEntry, ModelInfo, is_price_field
 from tallystick.config.places import OWN_PREFIX, SettingEntry
 from tallystick.config.problems import show_path
 from tallystick.config.yaml_file import Document
 
 NOT_YET = "known LiteLLM setting, not supported yet"
-_DATABASE_PARTS = frozenset(
-    f"DATABASE_{part}" for part in ("HOST", "PORT", "USERNAME", "USER", "PASSWORD", "NAME", "SCHEMA")
-)
 
 
 def unknown_keys(document: Document, settings: Sequence[SettingEntry]) -> list[str]:
@@ -34,14 +32,14 @@ def unknown_environment(environ: Mapping[str, str], settings: Sequence[SettingEn
         _unknown(name, name, known) for name in sorted(environ) if name.startswith(OWN_PREFIX) and name not in known
     ]
     warnings.extend(f"{name}: {NOT_YET}" for name in sorted(litellm_keys.ENVIRONMENT & environ.keys()))
-    given_parts = sorted(name for name in _DATABASE_PARTS if environ.get(name))
-    complete = environ.get("DATABASE_URL") or (
-        environ.get("DATABASE_HOST")
-        and environ.get("DATABASE_NAME")
-        and (environ.get("DATABASE_USERNAME") or environ.get("DATABASE_USER"))
-    )
-    if given_parts and not complete:
+    given_parts = sorted(name for name in DATABASE_PARTS if environ.get(name))
+    replica_parts = sorted(name for part in DATABASE_PARTS if environ.get(name := f"{part}{REPLICA_SUFFIX}"))
+    has_replica = environ.get("DATABASE_URL_READ_REPLICA") or replica_url_from_parts(environ)
+    has_database = environ.get("DATABASE_URL") or url_from_parts(environ) or has_replica
+    if given_parts and not has_database:
         warnings.append(f"{given_parts[0]}: not used without DATABASE_HOST, DATABASE_USERNAME and DATABASE_NAME")
+    if replica_parts and not has_replica:
+        warnings.append(f"{replica_parts[0]}: not used without DATABASE_HOST_READ_REPLICA, a user and a name")
     return warnings
 
 

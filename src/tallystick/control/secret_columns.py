@@ -46,6 +46,9 @@ WITHOUT_SECRETS: Final[Mapping[str, Mapping[str, str]]] = {
         "reason": "what the database said, without the values",
         "payload": "one spend event; what its columns may hold is said there",
     },
+    "instances": {"instance_id host producer_id": _NAMES, "version": "ours"},
+    "leaderships": {"name": _WORDS, "holder": "a host, a process and a random part: who leads, for pages and logs"},
+    "ledger_head": {"ledger_id": "random; it tells ledgers apart, and opens nothing"},
     "producers": {"producer_id": _NAMES},
     "schema_migrations": {"name": _NAMES, "checksum": "a hash of a file of ours"},
     "spend_events": {

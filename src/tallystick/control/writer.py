@@ -11,7 +11,7 @@ from tallystick.control.objects import ControlObject, ObjectRef
 from tallystick.control.sealer import Sealer
 from tallystick.control.secret_fields import masked
 from tallystick.control.store import Author, Change, ControlStore, NoneLeft, ObjectFilter
-from tallystick.errors import ChangedMeanwhile, NotFound
+from tallystick.errors import ChangedMeanwhile, NotFound, ReadOnlyMode
 from tallystick.runtime.clock import Clock
 
 Patch = Callable[[ControlObject], ControlObject]
@@ -35,14 +35,23 @@ class ObjectWriter:
     """Writes to a `ControlStore`. `on_applied` hears the revision of each write before the write returns.
 
     Objects that are read and given back may have sealed secrets in their specs, new secrets are given as they are, and
-    `****` stands for the one that is there.
+    `****` stands for the one that is there. With `read_only` every write raises ReadOnlyMode.
     """
 
-    def __init__(self, store: ControlStore, *, sealer: Sealer, clock: Clock, on_applied: OnApplied = _nothing) -> None:
+    def __init__(
+        self,
+        store: ControlStore,
+        *,
+        sealer: Sealer,
+        clock: Clock,
+        on_applied: OnApplied = _nothing,
+        read_only: bool = False,
+    ) -> None:
         self.sealer = sealer
         self._store = store
         self._clock = clock
         self._on_applied = on_applied
+        self._read_only = read_only
 
     async def create(
         self,
@@ -180,6 +189,8 @@ class ObjectWriter:
 
         Of a single change, `after` has its new revision; of several, read again before the next change.
         """
+        if self._read_only:
+            raise ReadOnlyMode
         prepared = [_as_it_was(self._prepared(change, author)) for change in changes]
         to_write = [change for change in prepared if not _is_unchanged(change)]
         if to_write:

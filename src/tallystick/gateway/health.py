@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from tallystick.errors import TallystickError
@@ -21,6 +21,9 @@ class HealthFacts(Protocol):
 
     def details(self) -> Mapping[str, object]:
         """Services, journal and deployments, for people who hold an admin key."""
+
+    async def instances(self) -> Sequence[Mapping[str, object]]:
+        """Every worker on the same database, for the same people; none while it is away."""
 
     def render_metrics(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -68,7 +71,12 @@ class HealthPages:
             await send_answer(send, status, body, [(k.encode(), v.encode()) for k, v in extra.items()])
             return
         connected = await self._facts.database_connected()
-        await send_json(send, {"db": "connected" if connected else "disconnected", **self._facts.details()}, [])
+        answer = {
+            "db": "connected" if connected else "disconnected",
+            **self._facts.details(),
+            "instances": await self._facts.instances() if connected else (),
+        }
+        await send_json(send, answer, [])
 
     async def _metrics(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send_answer(send, 200, self._facts.render_metrics(), [], b"text/plain; version=0.0.4; charset=utf-8")

@@ -115,6 +115,7 @@ class Metrics:
         self.committed_events = self._counter("committed_events_total", "Events committed.")
         self.commit_lag_seconds = self._gauge("commit_lag_seconds", "Age of the oldest uncommitted event.", "livemax")
         self.commit_retries = self._counter("commit_retries_total", "Commits tried again after an error.")
+        self.replica_reads = self._family("replica_reads_total", "Reads for the read replica.", ("outcome",))
         self.dead_letters = self._counter("dead_letters_total", "Events that the store refused for themselves.")
 
     def _declare_access(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -146,3 +148,16 @@ async def test_health_shows_the_revision_and_what_is_left_out(gateway: RunningGa
     assert "gone" in left_out["reason"]
     assert "tallystick_control_objects_left_out 1.0" in gateway.metrics.render().decode()
     assert (await called(gateway, "plain", {}))[0] == 200
+
+
+async def test_health_shows_every_worker_on_the_database(gateway: RunningGateway) -> None:
+    async def heard() -> list[dict[str, object]]:
+        _, body, _ = await gateway.get("/health")
+        return json.loads(body)["instances"]
+
+    async with asyncio.timeout(10):
+        while not (instances := await heard()) or not instances[0]["is_leader"]:
+            await asyncio.sleep(0.01)
+    (mine,) = instances
+    assert (mine["pid"], mine["state"], mine["is_this"]) == (os.getpid(), "here", True)
+    assert mine["events_pending"] == 0

@@ -12,7 +12,7 @@ from gateway_kit import running_gateway
 async def test_an_instance_that_is_alone_leads_and_says_so(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, {"model_list": []}) as gateway:
         async with asyncio.timeout(10):
-            while not gateway.services.instances.leadership.is_leader:
+            while not gateway.services.shared_work.is_leader:
                 await asyncio.sleep(0.01)
         health = json.loads((await gateway.get("/health"))[1])
         leadership = health["leadership"]

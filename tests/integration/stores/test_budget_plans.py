@@ -118,11 +118,11 @@ async def test_commits_read_no_whole_table(connection: Any, postgres_database: A
     fold = BudgetFold(batch_of("p1", 1, [make_event(key_hash=f"k{n}", tags=("a", f"b{n}")) for n in range(200)]))
     windows = [Window(Scope("key", f"k{n}"), MIDNIGHT, MIDNIGHT + timedelta(days=1)) for n in range(200)]
     keys = columns_of_keys([key_of(window) for window in windows])
-    ones = array_of_numbers([1] * 200)
+    ones, places = array_of_numbers([1] * 200), array_of_numbers(range(200))
     asked: dict[str, list[Any]] = {
         "budget_windows_of_scopes": [*columns_of_keys(fold.scopes), fold.first_time, fold.last_time],
         "lock_counted_budget_windows": list(keys),
-        "count_in_budget_windows": [*keys, "p1", ones, 1, 200, array_of_numbers(range(1, 201))],
+        "count_in_budget_windows": [*keys, *columns_of_keys([("p1",)] * 200), ones, ones, ones, places],
     }
     for name, values in asked.items():
         found = await scans_of(connection, queries[name], values)

@@ -74,6 +74,14 @@ async def test_a_newer_schema_is_tolerated(database, empty_postgres_url):
     await database.ping()
 
 
+async def test_a_newer_schema_without_what_this_release_uses_is_refused(database, empty_postgres_url):
+    await database.migrate()
+    name = f"contract_{VERSIONS[-1] + 1:04d}_drop"
+    await execute(empty_postgres_url, f"INSERT INTO schema_migrations VALUES (9000, '{name}', 'x', now())")
+    with pytest.raises(MigrationFailed, match="Upgrade it"):
+        await database.migrate()
+
+
 async def test_a_failing_migration_is_rolled_back_and_named(database, empty_postgres_url):
     await execute(empty_postgres_url, "CREATE TABLE virtual_keys (id int)")
     with pytest.raises(MigrationFailed, match="0001_ledger_and_keys"):

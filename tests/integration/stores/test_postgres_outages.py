@@ -71,7 +71,7 @@ async def test_an_unknown_host_and_a_wrong_database(postgres_server):
 
 
 async def test_more_users_than_connections_wait_and_then_give_up(postgres_url):
-    database = PostgresDatabase(postgres_url, clock=SystemClock(), pool_size_max=1, connect_timeout_seconds=0.2)
+    database = PostgresDatabase(postgres_url, clock=SystemClock(), pool_size_max=1, pool_timeout_seconds=0.2)
     async with database.connection():
         with pytest.raises(StoreUnavailable):
             await database.ping()

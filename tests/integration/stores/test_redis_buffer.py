@@ -13,7 +13,7 @@ import pytest
 
 from ledger_kit import make_event, value_of
 from services import RedisServer
-from tallystick.bootstrap.instances import Instances, build_instances
+from tallystick.bootstrap.shared_work import SharedWork, build_shared_work
 from tallystick.bootstrap.stores import Store, open_store
 from tallystick.config.load import load_settings
 from tallystick.config.redis_settings import parse_redis_url
@@ -60,10 +60,12 @@ class Instance:
         self.settings = load_settings(config_file=None, overrides=overrides, environ={})
         clock = SystemClock()
         self.store: Store = open_store(self.settings, clock=clock)
-        self.instances: Instances = build_instances(self.settings, store=self.store, clock=clock, metrics=self.metrics)
+        self.shared_work: SharedWork = build_shared_work(
+            self.settings, store=self.store, clock=clock, metrics=self.metrics
+        )
         self.ledger = LedgerService(
             directory=home / "journal",
-            store=self.instances.ledger,
+            store=self.shared_work.ledger,
             journal_limits=JournalLimits(sync=self.settings.journal.sync, segment_bytes=64 * 1024),
             committer_limits=CommitterLimits(batch_wait_seconds=0.005, retry_seconds_min=0.01, retry_seconds_max=0.1),
             drain_seconds=10,
@@ -71,14 +73,14 @@ class Instance:
             clock=clock,
             metrics=self.metrics,
         )
-        self.services = ServiceGroup((*self.instances.before, self.ledger, *self.instances.behind))
+        self.services = ServiceGroup((*self.shared_work.before, self.ledger, *self.shared_work.behind))
 
     async def _finished(self, _producer_id: str) -> None:
         pass
 
     @property
     def is_leader(self) -> bool:
-        return self.instances.leadership.is_leader
+        return self.shared_work.is_leader
 
     def record(self, count: int, **fields: Any) -> list[SpendEvent]:
         events = [make_event(**fields) for _ in range(count)]
@@ -217,7 +219,7 @@ async def test_redis_may_die_and_come_back_empty(
                 events += instance.record(10)
             await asyncio.sleep(0.01)
         await until(all_committed(instances))  # Directly.
-        states = {instance.instances.health()["redis_buffer"]["state"] for instance in instances}
+        states = {instance.shared_work.health()["redis_buffer"]["state"] for instance in instances}
         assert states == {"direct"}
         own_redis_server.start()
         await buffered_by_all(instances)

@@ -12,6 +12,7 @@ import pytest
 
 from ledger_kit import crash, journal_in, make_event
 from tallystick.cli.checks.check import Check, guarded
+from tallystick.cli.checks.instances import check_instances
 from tallystick.cli.checks.journal import check_journal, read_slot
 from tallystick.cli.checks.machine import check_clock, check_disks, check_port, check_sqlite_library
 from tallystick.cli.checks.settings import check_configuration, check_master_key
@@ -22,6 +23,7 @@ from tallystick.config.report import ConfigReport
 from tallystick.config.settings import Settings
 from tallystick.errors import StoreUnavailable
 from tallystick.ledger.slots import claim_slot
+from tallystick.runtime.instances import Instance, SeenInstance
 from tallystick.testing import FakeClock
 
 
@@ -223,3 +225,35 @@ class TestJournal:
         monkeypatch.setattr("tallystick.cli.checks.journal.current_boot_id", lambda: "")
 
         assert by_name(check_journal(settings))["journal: boot id"].state == "warn"
+
+
+def seen(name: str, silent_seconds: float = 1.0, **said) -> SeenInstance:
+    said = {"version": "1.0", "revision": 3, "events_pending": 0, **said}
+    instance = Instance(
+        instance_id=name,
+        host=name,
+        pid=7,
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        producer_id="p",
+        journal_bytes=1,
+        **said,
+    )
+    return SeenInstance(instance=instance, silent_seconds=silent_seconds)
+
+
+def test_instances_that_are_here() -> None:
+    (check,) = check_instances([seen("a", events_pending=2), seen("b", events_pending=1)])
+    assert (check.state, check.found) == ("good", "2 workers here, 3 events not committed yet")
+    (check,) = check_instances([])
+    assert check.state == "good"
+
+
+def test_instances_that_are_silent_or_of_two_versions() -> None:
+    found = by_name(check_instances([seen("a"), seen("b", version="2.0"), seen("c", 16.0, events_pending=9)]))
+    assert found["database: instances"].found.startswith("2 workers")
+    assert "1.0 and 2.0" in found["database: instances, versions"].found
+    silent = found["database: instances, silent"]
+    assert silent.state == "warn"
+    assert "c (process 7, silent for 16 s, 9 events" in silent.found
+    many = by_name(check_instances([seen(str(number), 99.0) for number in range(8)]))
+    assert "and 3 more" in many["database: instances, silent"].found

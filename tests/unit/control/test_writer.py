@@ -13,7 +13,7 @@ from tallystick.control.sealer import Sealer
 from tallystick.control.secret_fields import MASK
 from tallystick.control.store import AuditFilter, Author, NoneLeft
 from tallystick.control.writer import ATTEMPTS_MAX, ObjectWriter
-from tallystick.errors import AlreadyExists, BadRequest, ChangedMeanwhile, NotFound
+from tallystick.errors import AlreadyExists, BadRequest, ChangedMeanwhile, NotFound, ReadOnlyMode
 from tallystick.testing.clock import FakeClock
 from tallystick.testing.control_store import MemoryControlStore
 from unit.control.specs import MARKER, SPECS_BY_KIND
@@ -226,3 +226,17 @@ async def test_whatever_is_written_is_under_the_first_key(bench: Bench) -> None:
 
 def with_values(**values: str) -> Any:
     return lambda held: msgspec.structs.replace(held, spec={"credential_values": values})
+
+
+async def test_where_nothing_may_be_changed_nothing_is(bench: Bench) -> None:
+    made = await bench.credential(api_key="a-secret")
+    sealer = Sealer(KeyRing((NEW,)))
+    writer = ObjectWriter(bench.store, sealer=sealer, clock=bench.clock, read_only=True)
+    with pytest.raises(ReadOnlyMode, match="read_only"):
+        await writer.create(bench.new(Kind.TEAM, "t"), author=ADA)
+    with pytest.raises(ReadOnlyMode):
+        await writer.update(CREDENTIAL, lambda held: msgspec.structs.replace(held, name="x"), author=ADA)
+    with pytest.raises(ReadOnlyMode):
+        await writer.delete([CREDENTIAL], author=ADA)
+    assert await bench.store.revision() == made.revision
+    assert await bench.store.find(CREDENTIAL) == made

@@ -11,6 +11,7 @@ import uvloop
 
 from tallystick.bootstrap import Store, open_store
 from tallystick.cli.checks.check import Check
+from tallystick.cli.checks.instances import check_instances
 from tallystick.cli.database import require_file, without_migrating
 from tallystick.cli.output import counted
 from tallystick.config.database_url import masked_url
@@ -20,6 +21,7 @@ from tallystick.ledger.inspection import Partitions, StoreFacts
 from tallystick.ledger.store import EventFilter
 from tallystick.pricing.money import format_usd
 from tallystick.runtime.clock import Clock
+from tallystick.runtime.instances import SHOWN_MAX
 
 _CONNECT_SECONDS: Final = 3.0
 _WHOLE_SECONDS: Final = 6.0
@@ -61,6 +63,7 @@ async def _look(settings: Settings, name: str, clock: Clock) -> list[Check]:
             checks.append(_check_time(facts.now, asked, clock.now()))
             checks.append(await _check_newest_event(store, clock))
             checks.append(_check_dead_letters(facts))
+            checks += check_instances(await store.instances.seen(limit=SHOWN_MAX))
             checks += _check_partitions(facts.partitions, facts.now)
     except MigrationFailed as error:
         checks.append(Check(name="database", state="good", found=f"{name} answers"))
@@ -77,9 +80,8 @@ async def _look(settings: Settings, name: str, clock: Clock) -> list[Check]:
 def _in_a_hurry(settings: Settings) -> Settings:
     database = settings.database
     seconds = min(database.connect_timeout_seconds, _CONNECT_SECONDS)
-    return settings.model_copy(
-        update={"database": database.model_copy(update={"connect_timeout_seconds": seconds, "pool_size_max": 1})}
-    )
+    hurried = {"connect_timeout_seconds": seconds, "pool_timeout_seconds": _CONNECT_SECONDS}
+    return settings.model_copy(update={"database": database.model_copy(update=hurried)})
 
 
 def _away(found: str) -> Check:

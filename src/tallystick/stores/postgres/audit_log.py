@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from tallystick.control.objects import Kind
 from tallystick.control.store import AuditFilter, AuditPage
+from tallystick.stores.postgres.connection import Readable
 from tallystick.stores.postgres.control_rows import audit_row_of
-from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.texts import holdable
 
 _NOTHING = AuditPage(rows=(), total_count=0)
 
 
+class AuditReader(Protocol):
+    """Whoever can list the audit."""
+
+    async def page(self, where: AuditFilter, *, offset: int, limit: int) -> AuditPage:
+        """Return one page, newest first."""
+
+
 class AuditLog:
     """Reads the audit."""
 
-    def __init__(self, *, database: PostgresDatabase) -> None:
+    def __init__(self, *, database: Readable) -> None:
         self._database = database
         self._queries = database.queries
 

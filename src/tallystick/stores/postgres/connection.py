@@ -1,8 +1,10 @@
-"""The types of connections: one that the pool lends, and one apart."""
+"""The types of connections, one that the pool lends and one apart, and who lends them for reading."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -11,3 +13,13 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 DirectConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 """A connection that is not the pool's."""
+
+
+class Readable(Protocol):
+    """What readers need of a database."""
+
+    @property
+    def queries(self) -> Mapping[str, str]: ...
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection; errors inside come out as ours."""

@@ -18,7 +18,7 @@ from tallystick.control.store import (
     ObjectPage,
     SortField,
 )
-from tallystick.stores.postgres.audit_log import AuditLog
+from tallystick.stores.postgres.audit_log import AuditLog, AuditReader
 from tallystick.stores.postgres.control_lists import ControlLists
 from tallystick.stores.postgres.control_rows import columns_of_refs, object_of
 from tallystick.stores.postgres.control_writes import ControlWriter
@@ -28,14 +28,14 @@ from tallystick.stores.postgres.texts import holdable
 
 
 class PostgresControlStore:
-    """Implements ControlStore."""
+    """Implements ControlStore. The audit is read from `audit_log`, or from the same database."""
 
-    def __init__(self, *, database: PostgresDatabase) -> None:
+    def __init__(self, *, database: PostgresDatabase, audit_log: AuditReader | None = None) -> None:
         self._database = database
         self._queries = database.queries
         self._writer = ControlWriter(database=database)
         self._lists = ControlLists(database=database)
-        self._audit = AuditLog(database=database)
+        self._audit = audit_log or AuditLog(database=database)
         self._listener = ChangeListener(database=database)
 
     async def find(self, ref: ObjectRef) -> ControlObject | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 import structlog
@@ -15,18 +15,24 @@ from tallystick.runtime.clock import Clock
 from tallystick.stores.postgres.connection import Connection, DirectConnection
 from tallystick.stores.postgres.errors import translated
 from tallystick.stores.postgres.migrator import Migrator
+from tallystick.stores.postgres.passwords import PasswordSource
 from tallystick.stores.sql import load_queries
 
 Isolation = Literal["read_committed", "repeatable_read"]
+
+STATEMENTS_CACHED = 256
+_WAITING_MAX = 1_000
 _log = structlog.get_logger(__name__)
 
 
 class PostgresDatabase:
     """One database. Nothing happens at construction: the first use connects and migrates.
 
-    While the database is away every use raises StoreUnavailable, within `connect_timeout_seconds`; as soon as it is
-    back the next use succeeds. `statement_cache_size=0` is for PgBouncer in transaction mode: no prepared statements
-    and no session settings are left on a connection.
+    While the database is away every use raises StoreUnavailable: within `connect_timeout_seconds` of its turn, for
+    which it waits `pool_timeout_seconds` at most, and only 1,000 wait at once. As soon as the database is back the next
+    use succeeds. `statement_cache_size=0` is for PgBouncer in transaction mode: no prepared statements and no session
+    settings are left on a connection. `passwords` go before the password of the URL.
+    `read_only` is for a standby: it is not migrated, and nobody listens, which a standby does not allow.
     """
 
     def __init__(
@@ -36,19 +42,28 @@ class PostgresDatabase:
         clock: Clock,
         pool_size_max: int = 10,
         connect_timeout_seconds: float = 5.0,
+        pool_timeout_seconds: float = 60.0,
+        idle_seconds_max: float = 60.0,
         statement_timeout_seconds: float = 30.0,
         migration_timeout_seconds: float = 600.0,
-        statement_cache_size: int = 256,
+        statement_cache_size: int = STATEMENTS_CACHED,
         auto_migrate: bool = True,
+        passwords: PasswordSource | None = None,
+        read_only: bool = False,
     ) -> None:
         self.clock = clock
         self.queries = load_queries("tallystick.stores.postgres")
         self._url = url
         self._pool_size_max = pool_size_max
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._pool_timeout_seconds = pool_timeout_seconds
+        self._idle_seconds_max = idle_seconds_max
+        self._users = 0
         self._statement_timeout_seconds = statement_timeout_seconds
         self._statement_cache_size = statement_cache_size
-        self._auto_migrate = auto_migrate
+        self._auto_migrate = auto_migrate and not read_only
+        self._read_only = read_only
+        self._passwords = passwords
         self._migrator = Migrator(clock=clock, queries=self.queries, timeout_seconds=migration_timeout_seconds)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -59,7 +74,7 @@ class PostgresDatabase:
     @property
     def keeps_sessions(self) -> bool:
         """Whether a connection is a session of its own, in which one may listen."""
-        return self._statement_cache_size > 0
+        return self._statement_cache_size > 0 and not self._read_only
 
     async def ping(self) -> None:
         """Prove that the database answers. Raises StoreUnavailable."""
@@ -73,21 +88,26 @@ class PostgresDatabase:
         """
         with translated():
             pool = await self._connected_pool()
-            async with pool.acquire(timeout=self._connect_timeout_seconds) as connection:
+            async with pool.acquire(timeout=self._pool_timeout_seconds) as connection:
                 return await self._migrator.migrate(connection)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection to a migrated database; errors inside come out as ours."""
+        if self._users >= self._pool_size_max + _WAITING_MAX:
+            raise StoreUnavailable("Too many wait for a connection to PostgreSQL.")
+        self._users += 1
         try:
             with translated():
                 await self._ready()
                 assert self._pool is not None, "ready means that there is a pool"
-                async with self._pool.acquire(timeout=self._connect_timeout_seconds) as connection:
+                async with self._pool.acquire(timeout=self._pool_timeout_seconds) as connection:
                     yield connection
         except StoreUnavailable as error:
             await self._recover_from(error.__cause__)
             raise
+        finally:
+            self._users -= 1
 
     @asynccontextmanager
     async def transaction(
@@ -101,7 +121,7 @@ class PostgresDatabase:
         """Return a connection apart from the pool; it is closed with the database. Raises StoreUnavailable."""
         with translated():
             await self._ready()
-            connection: DirectConnection = await asyncpg.connect(
+            connection = await self._connect(
                 self._url,
                 timeout=self._connect_timeout_seconds,
                 command_timeout=self._statement_timeout_seconds,
@@ -144,7 +164,7 @@ class PostgresDatabase:
 
     async def _open(self) -> None:
         pool = await self._connected_pool()
-        async with pool.acquire(timeout=self._connect_timeout_seconds) as connection:
+        async with pool.acquire(timeout=self._pool_timeout_seconds) as connection:
             if self._auto_migrate:
                 await self._migrator.migrate(connection)
             else:
@@ -163,13 +183,26 @@ class PostgresDatabase:
                 self._url,
                 min_size=0,
                 max_size=self._pool_size_max,
+                max_inactive_connection_lifetime=self._idle_seconds_max,
                 timeout=self._connect_timeout_seconds,
                 command_timeout=self._statement_timeout_seconds,
                 statement_cache_size=self._statement_cache_size,
                 server_settings=self._server_settings(),
                 reset=_keep_session,
+                connect=self._connect,
             )
         return self._pool
+
+    async def _connect(self, *arguments: Any, **options: Any) -> DirectConnection:  # Any: asyncpg's own, passed on.
+        """Open a connection, with a password that is good now; one that the server refuses is fetched anew once."""
+        if self._passwords is None:
+            return await asyncpg.connect(*arguments, **options)
+        password = await self._passwords.password()
+        try:
+            return await asyncpg.connect(*arguments, **options, password=password)
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            self._passwords.refuse(password)
+        return await asyncpg.connect(*arguments, **options, password=await self._passwords.password())
 
     def _server_settings(self) -> dict[str, str]:
         settings = {"application_name": "tallystick"}
@@ -189,7 +222,8 @@ class PostgresDatabase:
         """Give up what an outage has made stale."""
         if isinstance(cause, asyncpg.UndefinedTableError):
             self._is_ready = False  # Someone has put another database in this one's place: migrate it at next use.
-        if isinstance(cause, asyncpg.ReadOnlySQLTransactionError) and self._pool is not None:
+        is_standby = isinstance(cause, asyncpg.ReadOnlySQLTransactionError)
+        if is_standby and not self._read_only and self._pool is not None:
             await self._pool.expire_connections()  # After a failover they lead to the former primary.
 
 

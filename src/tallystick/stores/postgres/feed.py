@@ -13,8 +13,7 @@ import asyncpg
 from tallystick.errors import BadRequest
 from tallystick.ledger.store import CommittedEvent, EventFilter, EventPage
 from tallystick.runtime.ids import event_time
-from tallystick.stores.postgres.connection import Connection
-from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.connection import Connection, Readable
 from tallystick.stores.postgres.rows import committed_event_of
 
 # Commits that one statement looks through, so that none runs for long however rare the events are that are wanted.
@@ -26,7 +25,7 @@ _CURSOR = re.compile(r"^(?P<position>[0-9]{1,18}):(?P<seq>[0-9]{1,18})$")
 class EventFeed:
     """Reads committed events. A cursor is "position:seq": the commit, and the event's number in it."""
 
-    def __init__(self, *, database: PostgresDatabase) -> None:
+    def __init__(self, *, database: Readable) -> None:
         self._database = database
         self._queries = database.queries
 

@@ -17,7 +17,7 @@ from tallystick.ledger.store import (
     GroupBy,
     SumRow,
 )
-from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.connection import Readable
 from tallystick.stores.postgres.texts import holdable
 
 _COLUMN_OF: dict[GroupBy, str] = {
@@ -35,7 +35,7 @@ _COLUMN_OF: dict[GroupBy, str] = {
 class SumReports:
     """Reads `totals` and `daily_spend`."""
 
-    def __init__(self, *, database: PostgresDatabase) -> None:
+    def __init__(self, *, database: Readable) -> None:
         self._database = database
         self._queries = database.queries
 

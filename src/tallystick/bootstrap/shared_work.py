@@ -21,7 +21,7 @@ from tallystick.ledger.drain import Drain
 from tallystick.ledger.store import LedgerStore
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id
-from tallystick.runtime.leadership import Leadership
+from tallystick.runtime.leadership import Leadership, LeadershipStatus
 from tallystick.runtime.masking import mask_text
 from tallystick.runtime.service import Service, SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
@@ -35,15 +35,17 @@ _LEADERSHIP: Final = "jobs"
 # An answer may carry 16 MB, and nobody's call waits for it.
 _REDIS_SECONDS_MIN: Final = 1.0
 _HOUR: Final = 3600.0
+_NEVER_LEADS: Final = LeadershipStatus(name=_LEADERSHIP, is_leader=False, term=0, holder="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instances:
+class SharedWork:
     """What one worker has of it."""
 
     ledger: LedgerStore
     """Where its committers deliver to."""
-    leadership: Leadership
+    leadership: Leadership | None
+    """None in read-only mode: all that a leader does is written."""
     buffered: BufferedLedger | None
     connection: Service | None
 
@@ -55,17 +57,23 @@ class Instances:
     @property
     def behind(self) -> Sequence[Service]:
         """What is started behind the ledger and stopped before it: at its end a ledger commits directly."""
-        return (*(() if self.buffered is None else (self.buffered,)), self.leadership)
+        return tuple(service for service in (self.buffered, self.leadership) if service is not None)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process leads."""
+        return self.leadership is not None and self.leadership.is_leader
 
     def health(self) -> Mapping[str, object]:
         """Return what the page `/health` shows."""
+        status = _NEVER_LEADS if self.leadership is None else self.leadership.status()
         return {
-            "leadership": msgspec.structs.asdict(self.leadership.status()),
+            "leadership": msgspec.structs.asdict(status),
             "redis_buffer": {"state": "off", "reason": ""} if self.buffered is None else asdict(self.buffered.status()),
         }
 
 
-def build_instances(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> Instances:
+def build_shared_work(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> SharedWork:
     """Put it together. Nothing is connected before its start. Raises ConfigError when a library is not installed."""
     shared = settings.instances
     jobs = _jobs(settings, store=store, clock=clock, metrics=metrics)
@@ -87,16 +95,18 @@ def build_instances(settings: Settings, *, store: Store, clock: Clock, metrics: 
                 clock=clock,
                 metrics=metrics,
             )
-    leadership = Leadership(
-        _LEADERSHIP,
-        store=leaderships,
-        holder=f"{platform.node()}:{os.getpid()}:{new_event_id(clock.now())[-8:]}",
-        jobs=jobs,
-        lease_seconds=shared.leader_lease_seconds,
-        clock=clock,
-        metrics=metrics,
-    )
-    return Instances(
+    leadership = None
+    if not settings.read_only:
+        leadership = Leadership(
+            _LEADERSHIP,
+            store=leaderships,
+            holder=f"{platform.node()}:{os.getpid()}:{new_event_id(clock.now())[-8:]}",
+            jobs=jobs,
+            lease_seconds=shared.leader_lease_seconds,
+            clock=clock,
+            metrics=metrics,
+        )
+    return SharedWork(
         ledger=store.ledger if buffered is None else buffered,
         leadership=leadership,
         buffered=buffered,

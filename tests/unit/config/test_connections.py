@@ -1,0 +1,91 @@
+"""How a host's connections to the database are shared out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.config.connections import share_connections
+from tallystick.config.load import load_settings
+from tallystick.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("host_max", "workers", "listens", "pool_each", "host"),
+    [
+        (None, 1, True, 9, 10),
+        (None, 4, True, 9, 40),
+        (None, 4, False, 10, 40),
+        (20, 4, True, 4, 20),
+        (23, 4, True, 4, 20),
+        (12, 4, True, 2, 12),
+        (8, 4, False, 2, 8),
+    ],
+)
+def test_workers_share_evenly_and_never_pass_the_limit(host_max, workers, listens, pool_each, host) -> None:
+    budget = share_connections(host_max, workers=workers, listens=listens)
+    assert (budget.pool_each, budget.host_max) == (pool_each, host)
+
+
+def test_too_little_is_refused_with_what_is_needed() -> None:
+    environ = {"DATABASE_URL": "postgresql://u@h/d", "NUM_WORKERS": "8", "TALLYSTICK_DATABASE_POOL_SIZE_MAX": "10"}
+    with pytest.raises(ConfigError, match="8 of them need at least 24"):
+        load_settings(config_file=None, overrides={}, environ=environ)
+    load_settings(config_file=None, overrides={}, environ=environ | {"DATABASE_URL": "sqlite:////tmp/x.db"})
+
+
+def test_litellms_timeouts_are_told_apart(tmp_path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "general_settings: {database_connection_timeout: 7, database_socket_timeout: 8, "
+        "database_connect_timeout: 9, database_max_idle_connection_lifetime: 0}"
+    )
+    database = load_settings(config_file=file, overrides={}, environ={}).database
+    assert (database.pool_timeout_seconds, database.statement_timeout_seconds) == (7, 8)
+    assert (database.connect_timeout_seconds, database.idle_seconds_max) == (9, 0)
+
+
+def test_what_only_the_c_library_knows_is_left_out_of_the_address() -> None:
+    environ = {"DATABASE_URL": "postgresql://u@h/d?sslmode=require&channel_binding=require"}
+    settings = load_settings(config_file=None, overrides={}, environ=environ)
+    assert settings.database_url == "postgresql://u@h/d?sslmode=require"
+    assert any("channel_binding" in warning for warning in settings.warnings)
+
+
+def test_the_replica_in_parts_is_as_the_database_where_nothing_else_is_said() -> None:
+    environ = {
+        "DATABASE_HOST": "h",
+        "DATABASE_USER": "u",
+        "DATABASE_PASSWORD": "p@",
+        "DATABASE_NAME": "d",
+        "DATABASE_HOST_READ_REPLICA": "r",
+        "DATABASE_PORT_READ_REPLICA": "5433",
+    }
+    settings = load_settings(config_file=None, overrides={}, environ=environ)
+    assert settings.database_url == "postgresql://u:p%40@h/d"
+    assert settings.database_url_read_replica == "postgresql://u:p%40@r:5433/d"
+    assert settings.warnings == ()
+    assert "p%40" not in repr(settings)
+
+
+def test_parts_of_a_replica_that_name_no_host_are_not_used() -> None:
+    environ = {"DATABASE_URL": "postgresql://u@h/d", "DATABASE_PORT_READ_REPLICA": "5433"}
+    settings = load_settings(config_file=None, overrides={}, environ=environ)
+    assert settings.database_url_read_replica is None
+    assert any("DATABASE_PORT_READ_REPLICA" in warning for warning in settings.warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"database_url_read_replica": "postgresql://u@r/d"}, "needs a database_url of PostgreSQL"),
+        ({"database_url": "postgresql://u@h/d", "database_url_read_replica": "sqlite:////x"}, "must be of PostgreSQL"),
+        ({"iam_token_db_auth": "true"}, "need a database_url of PostgreSQL"),
+        (
+            {"database_url": "postgresql://u@h/d", "iam_token_db_auth": "true", "azure_postgresql_auth": "true"},
+            "can't both be on",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(given, reason) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_settings(config_file=None, overrides=given, environ={})
