@@ -192,9 +192,11 @@ class Admission:
         if granted:
             return _ASK_PAUSE_MIN_SECONDS
         now = self._clock.monotonic()
-        for bound in lacking:
-            if self._room_of(bound) < estimate.need_nano_usd:
-                bound.account.ask_after = now + pause
+        # What calls cost beyond their holds is lacking on top of the need. Somebody always pauses: no call may ask on
+        # and on.
+        short = [bound for bound in lacking if _room_of(bound) < estimate.need_nano_usd - bound.account.free_at(now)]
+        for bound in short or lacking:
+            bound.account.ask_after = now + pause
         return min(2 * pause, _ASK_PAUSE_MAX_SECONDS)
 
     def _shrunk(self, bounds: Sequence[Bound], estimate: Estimate) -> Estimate:
@@ -243,10 +245,6 @@ class Admission:
             return 0.0
         return self._limits.wait_seconds
 
-    def _room_of(self, bound: Bound) -> int:
-        account = bound.account
-        return bound.limit - account.spent - account.carried - account.leased
-
     async def _next_change(self, bounds: Sequence[Bound], estimate: Estimate) -> None:
         """Wait for a turn at one of the accounts. Also look again by oneself now and then, the rarer the more do so."""
         seconds = min(_LOOK_SECONDS_MAX, _LOOK_SECONDS_MIN * max(1.0, self._waiting / _LOOKING_AT_ONCE))
@@ -261,3 +259,9 @@ class Admission:
         finally:
             for bound in bounds:
                 bound.account.waiters.pop(woken, None)
+
+
+def _room_of(bound: Bound) -> int:
+    """Return what may be leased, by what the store has said."""
+    account = bound.account
+    return bound.limit - account.spent - account.carried - account.leased

@@ -425,3 +425,28 @@ async def test_a_window_that_has_ended_is_followed_by_the_next(world):
     await denial(admission, bounds_of(admission, world, daily), estimate())
     world.clock.advance(86_400)
     assert await admission.admit(bounds_of(admission, world, daily), estimate(), caller="a")
+
+
+async def test_a_call_that_lacks_more_than_it_needs_does_not_ask_without_a_pause():
+    """What calls cost beyond their holds is lacking too: there is room for the need, and not for both."""
+    clock, ledger = SystemClock(), MemoryStore()
+    world = World(ledger, MemoryBudgetStore(store=ledger, clock=clock), clock)
+    one, other = world.instances[:2]
+    limit = budget(limit=10 * PRICE)
+    admission = admission_of(one, world, wait_seconds=0.3)
+    bounds = bounds_of(admission, world, limit)
+    hold = await admission.admit(bounds, estimate(2 * PRICE), caller="a")
+    one.numbers.last_seq = 1
+    admission.settle(
+        hold,
+        [("key", "k1", "")],
+        model_group="gpt",
+        started_at=clock.now(),
+        seq=1,
+        cost_nano_usd=35 * PRICE // 10,
+    )
+    others = admission_of(other, world)
+    assert await others.admit(bounds_of(others, world, limit), estimate(3 * PRICE), caller="b")
+    asked = one.store.statements
+    await denial(admission, bounds, estimate(4 * PRICE))
+    assert 1 <= one.store.statements - asked <= 10
