@@ -24,7 +24,7 @@ import asyncpg
 import uvloop
 from workload import Workload
 
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.ledger.batch import batch_of
 from tallystick.ledger.buffered import BufferedLedger
 from tallystick.ledger.drain import Drain

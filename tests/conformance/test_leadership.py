@@ -10,7 +10,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.leadership import LeadershipStore, Standing
 from tallystick.stores.postgres.database import PostgresDatabase

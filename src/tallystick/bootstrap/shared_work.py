@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from tallystick.bootstrap.stores import Store
-from tallystick.config.redis_settings import RedisAddress
+from tallystick.config.redis_address import RedisAddress
 from tallystick.config.settings import Settings
 from tallystick.errors import ConfigError, StoreError
 from tallystick.ledger.buffer import Buffer
@@ -148,7 +148,7 @@ class _Redis:
 
     def __init__(self, settings: Settings, address: RedisAddress) -> None:
         try:
-            from tallystick.stores.redis.connection import connect
+            from tallystick.stores.redis.connection import close, connect
             from tallystick.stores.redis.leadership import RedisLeaderships
         except ImportError as error:
             raise ConfigError(
@@ -157,8 +157,8 @@ class _Redis:
         self._timeout_seconds = max(_REDIS_SECONDS_MIN, settings.redis.socket_timeout_seconds)
         self._client = connect(address, timeout_seconds=self._timeout_seconds)
         self._where = address.shown
-        self._key_prefix = settings.redis.key_prefix
-        self.service = _Connection(self._client)
+        self._key_prefix = settings.redis.keys_begin_with
+        self.service = _Connection(self._client, close)
         self.leaderships = RedisLeaderships(
             self._client, where=self._where, key_prefix=self._key_prefix, timeout_seconds=self._timeout_seconds
         )
@@ -181,12 +181,13 @@ class _Connection:
 
     name = "redis"
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, close: Callable[[Client], Awaitable[None]]) -> None:
         self._client = client
+        self._close = close
 
     async def start(self) -> None:
         """Nothing: the first command connects."""
 
     async def stop(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._close(self._client)

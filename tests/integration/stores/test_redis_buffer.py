@@ -16,7 +16,7 @@ from services import RedisServer
 from tallystick.bootstrap.shared_work import SharedWork, build_shared_work
 from tallystick.bootstrap.stores import Store, open_store
 from tallystick.config.load import load_settings
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import Batch, batch_of
 from tallystick.ledger.buffer import Buffer, encode_batch
