@@ -212,6 +212,24 @@ async def test_a_certificate_that_is_not_trusted(tmp_path: Path, own_redis_serve
         assert "not trusted" in await reason_of(redis_url=url)
 
 
+async def test_an_instance_with_a_wrong_authority_says_so_and_commits(
+    tmp_path: Path, postgres_url: str, own_redis_server: RedisServer
+) -> None:
+    async with TLSProxy(own_redis_server.port, Authority(tmp_path).issue("redis")) as proxy:
+        stranger = Authority(tmp_path, "stranger")
+        arguments = {"redis_url": f"rediss://127.0.0.1:{proxy.port}", "redis_ssl_ca_certs": str(stranger.file)}
+        async with running(1, tmp_path, database_url=postgres_url, **arguments) as (instance,):
+            events = instance.record(10)
+            async with asyncio.timeout(10):
+                await until(all_committed([instance]))
+            told = instance.shared_work.health()["redis_buffer"]
+            assert isinstance(told, dict)
+            assert told["state"] == "direct"
+            assert "shows a certificate that is not trusted" in told["reason"]
+            assert not instance.is_leader
+    await assert_exactly(postgres_url, events)
+
+
 async def test_a_certificate_of_another_host(tmp_path: Path, own_redis_server: RedisServer) -> None:
     authority = Authority(tmp_path)
     async with TLSProxy(own_redis_server.port, authority.issue("redis", address="127.0.0.9")) as proxy:
