@@ -81,6 +81,7 @@ class Ground:
     async def is_reached(self, pid: int, order: str) -> bool:
         """Arm a process, and tell whether it has reached its point in time."""
         file = self.faults / str(pid)
+        file.with_suffix(".reached").unlink(missing_ok=True)  # It may have been stopped before.
         part = file.with_suffix(".new")
         part.write_text(order)
         part.rename(file)

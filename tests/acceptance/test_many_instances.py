@@ -15,7 +15,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from acceptance.kit import enough, make_team_keys
+from acceptance.kit import enough, finish, make_team_keys, server_of
 from acceptance.load import MODELS, Load, assert_nothing_missing_or_double, committed_calls
 from server_kit import ServerProcess, UpstreamProcess, eventually, serving
 from services import PostgresServer, RedisServer
@@ -119,3 +119,25 @@ async def counted_connections(server: PostgresServer) -> AsyncIterator[dict[str,
         looking.cancel()
         await asyncio.wait([looking])
         await connection.close()
+
+
+async def test_an_instance_commits_what_a_dead_one_left_on_a_shared_volume(
+    tmp_path: Path, upstream: UpstreamProcess, session: aiohttp.ClientSession, own_postgres_server: PostgresServer
+) -> None:
+    shared = {"journal_directory": str(tmp_path / "journal"), "journal_sync": "write"}
+    lost, other = (
+        server_of(tmp_path / name, upstream, own_postgres_server.url(), **shared) for name in ("lost", "other")
+    )
+    with serving(lost), serving(other):
+        for server in (lost, other):
+            await server.ready(session)
+        async with Load(lost.url, 4) as load:
+            await asyncio.to_thread(own_postgres_server.stop)  # What it answers now can be nowhere but in its journal.
+            load.start(session, clients=4)
+            await enough(load, 100)
+            lost.kill()
+            await load.stop()
+            await asyncio.to_thread(own_postgres_server.start)
+            await finish(other, load, upstream, session)
+    assert len(load.whole) >= 100
+    assert not list((tmp_path / "journal").glob("slot-*/*.journal"))
