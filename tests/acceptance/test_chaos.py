@@ -33,12 +33,6 @@ def rounds(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    given = request.config.getoption("--seed", None)
-    return int(given) if given is not None else random.SystemRandom().randrange(1 << 32)
-
-
-@pytest.fixture
 async def ground(
     tmp_path: Path,
     upstream: UpstreamProcess,
