@@ -83,7 +83,7 @@ class PostgresServer:
                 self._process = process
                 return
             if time.monotonic() > deadline:
-                raise ServiceMissing(f"PostgreSQL does not start; its log:\n{self._log_tail()}")
+                raise ServiceMissing(f"PostgreSQL does not start; its log:\n{self.log()[-2000:]}")
             time.sleep(0.1)  # After a kill its children hold the shared memory for another moment.
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
@@ -163,10 +163,11 @@ class PostgresServer:
             return {}
         return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
 
-    def _log_tail(self) -> str:
+    def log(self) -> str:
+        """Return what it has logged."""
         with contextlib.suppress(OSError):
-            return (self._directory / "log").read_text(errors="replace")[-2000:]
-        return "(none)"
+            return (self._directory / "log").read_text(errors="replace")
+        return ""
 
 
 class ExternalPostgres:

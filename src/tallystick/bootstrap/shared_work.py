@@ -51,13 +51,16 @@ class SharedWork:
 
     @property
     def before(self) -> Sequence[Service]:
-        """What is started before the ledger, and stopped behind it."""
-        return () if self.connection is None else (self.connection,)
+        """What is started before the ledger, and stopped behind it.
+
+        In read-only mode the buffer is: there nothing can be committed directly, not even at the end.
+        """
+        return _those_that_are(self.connection, None if self.leadership else self.buffered)
 
     @property
     def behind(self) -> Sequence[Service]:
         """What is started behind the ledger and stopped before it: at its end a ledger commits directly."""
-        return tuple(service for service in (self.buffered, self.leadership) if service is not None)
+        return _those_that_are(self.buffered if self.leadership else None, self.leadership)
 
     @property
     def is_leader(self) -> bool:
@@ -112,6 +115,10 @@ def build_shared_work(settings: Settings, *, store: Store, clock: Clock, metrics
         buffered=buffered,
         connection=connection,
     )
+
+
+def _those_that_are(*services: Service | None) -> Sequence[Service]:
+    return tuple(service for service in services if service is not None)
 
 
 def _jobs(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> list[Service]:

@@ -50,7 +50,7 @@ class BufferStatus:
 class BufferedLedger:
     """A `LedgerStore` for committers, and a `Service`: until `start` and from `stop` on it commits directly.
 
-    It is stopped before the committers drain: at the end nobody may be there who answers.
+    Where it can commit directly it is stopped before the committers drain: at the end nobody may be there who answers.
     """
 
     name = "redis_buffer"
