@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from tallystick.ledger.buffer import Answer, BufferSize, Entry, Look, NotTaken
-from tallystick.stores.redis.connection import FAILURES, Client, translated
+from tallystick.stores.redis.connection import FAILURES, Client, heeding_cancellation, translated
 from tallystick.stores.redis.script import Script, script_text
 
 DRAINED_SECONDS: Final = 5.0
@@ -70,8 +70,10 @@ class RedisBuffer:
         """`Buffer`."""
         keys = await self._names()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                found: Any = await self._client.xrange(keys.stream, count=limit)  # Any: typed there for all protocols.
+            with heeding_cancellation():
+                async with asyncio.timeout(self._timeout_seconds):
+                    # Any: typed there for all protocols.
+                    found: Any = await self._client.xrange(keys.stream, count=limit)
         except FAILURES as error:
             raise translated(error, self._where) from error
         return tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import ssl
 from collections.abc import Iterator
@@ -68,6 +69,28 @@ async def close(client: Client) -> None:
     pool = getattr(client, "connection_pool", None)  # A cluster has one for each node.
     if isinstance(pool, SentinelConnectionPool):
         await pool.sentinel_manager.aclose()
+
+
+@contextlib.contextmanager
+def heeding_cancellation() -> Iterator[None]:
+    """Around a command: raise CancelledError where the task was cancelled meanwhile, and the library went on.
+
+    It looks at its sockets with a timeout of 0, which takes somebody's cancellation for its own
+    (python/cpython#134471). Whoever cancelled the task would wait for its end for ever.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "commands are awaited in tasks"
+    before = task.cancelling()
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def round_trips(client: Client) -> int:

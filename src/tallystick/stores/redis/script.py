@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from tallystick.stores.redis.connection import FAILURES, Client, round_trips, translated
+from tallystick.stores.redis.connection import FAILURES, Client, heeding_cancellation, round_trips, translated
 
 
 def script_text(name: str) -> str:
@@ -33,10 +33,14 @@ class Script:
         """Run it and return its answer. Raises StoreUnavailable, RowRefused. Any: each script answers otherwise."""
         everything = (len(keys), *keys, *arguments)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                try:
-                    return await self._client.execute_command("EVALSHA", self._id, *everything)
-                except NoScriptError:
-                    return await self._client.execute_command("EVAL", self._text, *everything)
+            with heeding_cancellation():
+                async with asyncio.timeout(self._timeout_seconds):
+                    return await self._run(everything)
         except FAILURES as error:
             raise translated(error, self._where) from error
+
+    async def _run(self, everything: Sequence[int | str | bytes]) -> Any:  # Any: see above.
+        try:
+            return await self._client.execute_command("EVALSHA", self._id, *everything)
+        except NoScriptError:
+            return await self._client.execute_command("EVAL", self._text, *everything)
