@@ -4,6 +4,7 @@
     ├── ConfigError                a setting is wrong: names file, key path and reason
     ├── RequestError               the caller can mend it (4xx)
     │   ├── BadRequest             400, names the field and what would be right
+    │   │   └── Untranslatable     the deployment's dialect can't say a field; another deployment's may
     │   ├── AuthenticationFailed   401
     │   ├── RouteDenied            401, the caller's role may not use the route
     │   ├── TeamPermissionMissing  401, the team does not let its plain members do this with its keys
@@ -80,6 +81,10 @@ class RequestError(TallystickError):
 
 class BadRequest(RequestError):
     """The request is malformed."""
+
+
+class Untranslatable(BadRequest):
+    """The deployment's dialect can't say this."""
 
 
 class AuthenticationFailed(RequestError):
@@ -190,9 +195,14 @@ class UpstreamRefused(UpstreamError):
         body: bytes,
         content_type: str,
         retry_after: str | None = None,
+        dialect: str = "openai",
+        reported_type: str = "",
     ) -> None:
+        """`message` is the upstream's own where it could be read; `dialect` is what the body is written in."""
         super().__init__(message or f"The upstream answered with status {status}.")
         self.http_status = status
+        self.dialect = dialect
+        self.reported_type = reported_type
         self.body = body
         self.content_type = content_type
         self.retry_after = retry_after

@@ -12,15 +12,17 @@ import structlog
 
 from tallystick.calls.admission import Admitted, CallAdmission, Headers
 from tallystick.calls.attribution import Attribution, Attributor
-from tallystick.calls.call import NO_FAILURE, CallContext, Failure, RunningCall
+from tallystick.calls.call import NO_FAILURE, NO_USAGE, CallContext, Failure, RunningCall
 from tallystick.calls.metered_stream import MeteredStream, StreamLimits
 from tallystick.calls.model_choice import choose_model
 from tallystick.calls.settle import Settler
 from tallystick.control.deployment import Deployment, Snapshot
-from tallystick.errors import PermissionDenied, UpstreamError, UpstreamRefused
+from tallystick.errors import BadRequest, PermissionDenied, Untranslatable, UpstreamError, UpstreamRefused
+from tallystick.ledger.event import UsageSource
 from tallystick.providers.base import Answer, Provider
 from tallystick.routing.order import order_deployments
-from tallystick.wire.openai_answer import read_answer
+from tallystick.wire.call_request import NOT_GENERATING, UNBILLED
+from tallystick.wire.reported import AnswerFacts
 from tallystick.wire.token_estimate import estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
 
@@ -95,7 +97,7 @@ class Pipeline:
     async def _answer(self, call: RunningCall, admitted: Admitted) -> PlainAnswer | MeteredStream:
         try:
             answer = await self._dispatch(call, admitted)
-        except UpstreamError as error:
+        except (UpstreamError, BadRequest) as error:
             await self._settler.end(
                 call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
             )
@@ -131,8 +133,11 @@ class Pipeline:
         return order_deployments(deployments, attempts_max=1 + snapshot.settings.num_retries, draw=self._draw)
 
     async def _dispatch(self, call: RunningCall, admitted: Admitted) -> Answer:
-        """Try the deployments in order until one answers. Raises the last one's UpstreamError."""
-        failure: UpstreamError | None = None
+        """Try the deployments in order until one answers.
+
+        Raises the last one's UpstreamError, or BadRequest when it can't be said what the caller asks.
+        """
+        failure: UpstreamError | Untranslatable | None = None
         for deployment in admitted.deployments:
             if not await admitted.may_try(deployment):
                 continue
@@ -140,6 +145,9 @@ class Pipeline:
             provider = self._providers[deployment.target.provider]
             try:
                 answer = await provider.send(call.request, deployment.target)
+            except Untranslatable as error:
+                failure = error
+                continue
             except UpstreamError as error:
                 call.note_failed_attempt(error)
                 self._settler.count_attempt(deployment, "failure")
@@ -156,7 +164,7 @@ class Pipeline:
     async def _settle_plain(self, call: RunningCall, answer: Answer, admitted: Admitted) -> PlainAnswer:
         """Meter a whole answer and put its event into the journal before it leaves."""
         try:
-            facts = read_answer(answer.body)
+            facts, body = answer.reading.read_plain(answer.body)
         except UpstreamError as error:
             await self._settler.end(
                 call.event(
@@ -168,20 +176,24 @@ class Pipeline:
                 )
             )
             raise
-        usage = facts.usage
+        usage, usage_source = _usage_of(call, facts, answer)
         await self._settler.end(
             call.event(
                 status="failure" if facts.error is not None else "success",
                 ended_at=self._settler.now(),
-                usage=usage or _estimated_usage(call, answer),
-                usage_source="provider" if usage is not None else "estimated",
+                usage=usage,
+                usage_source=usage_source,
                 reported_cost_nano_usd=facts.reported_cost_nano_usd,
                 provider_response_id=facts.response_id,
                 failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
             )
         )
+        types = answer.reading.content_types
         return PlainAnswer(
-            status=answer.status, content_type=answer.content_type, body=answer.body, headers=admitted.headers()
+            status=answer.status,
+            content_type=answer.content_type if types is None else types.plain,
+            body=body,
+            headers=admitted.headers(),
         )
 
 
@@ -192,9 +204,18 @@ def _another_may_answer(error: UpstreamError) -> bool:
     return error.http_status >= 500 or error.http_status in _RETRIED_STATUSES
 
 
+def _usage_of(call: RunningCall, facts: AnswerFacts, answer: Answer) -> tuple[Usage, UsageSource]:
+    """Return what is billed: what the provider counted, else an estimate; nothing where it bills nothing."""
+    if call.request.endpoint in UNBILLED:
+        return NO_USAGE, "none"
+    if facts.usage is not None:
+        return facts.usage, "provider"
+    return _estimated_usage(call, answer), "estimated"
+
+
 def _estimated_usage(call: RunningCall, answer: Answer) -> Usage:
     """Bound the usage of an answer that does not tell it: embeddings have no output, others their whole body."""
-    if call.request.endpoint == "embeddings":
+    if call.request.endpoint in NOT_GENERATING:
         return Usage(input_tokens=call.input_tokens_estimate)
     return Usage(
         input_tokens=call.input_tokens_estimate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -19,9 +20,14 @@ MOCK_RESPONSE = "mock_response"
 _UPSTREAM_TIMEOUT_SECONDS = 600.0
 
 
+Adapter = Literal["openai", "demo", "mock"]
+
+
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """One provider prefix."""
 
+    adapter: Adapter = "openai"
+    """Which Provider serves it; `registry` builds one of each."""
     api_base: str = ""
     """Where its calls go unless a deployment says otherwise; '' when each deployment has to say it."""
     key_environment: tuple[str, ...] = ()
@@ -83,8 +89,8 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "custom_openai": _OWN_SERVER,
     "openai_like": _OWN_SERVER,
-    "demo": Family(is_local=True, key_required=False),
-    "mock": Family(is_local=True, key_required=False),
+    "demo": Family(adapter="demo", is_local=True, key_required=False),
+    "mock": Family(adapter="mock", is_local=True, key_required=False),
 }
 
 _OPENAI_NAME = re.compile(r"(?:gpt-|chatgpt-|o\d|text-embedding-|davinci-|babbage-|ft:|codex-)")
