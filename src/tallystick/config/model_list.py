@@ -74,6 +74,8 @@ class LitellmParams(_PricedRecord):
     max_retries: Annotated[int, Field(ge=0)] | None = None
     extra_headers: Mapping[str, str] = Field(default={}, repr=False)
     mock_response: str | None = None
+    drop_params: bool | None = None
+    """Whether what the upstream's dialect can't say is dropped; None: as the setting says."""
     base_model: str | None = None
     litellm_credential_name: str | None = None
     """A credential whose values hold where this deployment has none of its own."""

@@ -77,6 +77,15 @@ class UpstreamSettings(Frozen):
     keepalive_seconds: Annotated[
         Seconds, Given(name="upstream_keepalive_seconds", description="How long an idle connection is kept open.")
     ] = 15.0
+    drop_params: Annotated[
+        bool,
+        Given(
+            name="drop_params",
+            description="Whether fields of a request that the dialect of the upstream can't say are dropped. Otherwise "
+            "they are refused. A deployment's `drop_params` goes before it, and the request's before both.",
+            file=("litellm_settings.drop_params",),
+        ),
+    ] = False
 
 
 class RoutingSettings(Frozen):

@@ -183,6 +183,7 @@ class SnapshotBuilder:
             prices=self._price_list,
             now=self._clock.now(),
             timeout_seconds=upstream.timeout_seconds,
+            drop_params=upstream.drop_params,
             stream_idle_seconds=upstream.stream_timeout_seconds or upstream.timeout_seconds,
             parallel_requests=self.settings.rates.deployment_parallel_requests,
         )

@@ -45,6 +45,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     timeout_seconds: float
     stream_idle_seconds: float
+    drop_params: bool = False
+    """On a deployment that does not say it itself."""
     parallel_requests: int | None = None
     """On a deployment that does not say it itself."""
 
@@ -121,6 +123,7 @@ def _target(entry: ModelEntry, around: Around) -> Target:
             extra_headers=params.extra_headers,
             timeout_seconds=params.timeout or around.timeout_seconds,
             stream_idle_seconds=params.stream_timeout or around.stream_idle_seconds,
+            drop_params=around.drop_params if params.drop_params is None else params.drop_params,
             options={} if params.mock_response is None else {MOCK_RESPONSE: params.mock_response},
             environment=around.environment,
         )

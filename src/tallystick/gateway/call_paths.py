@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from tallystick.wire.anthropic_request import ANTHROPIC, parse_messages
 from tallystick.wire.call_request import CallRequest, Endpoint
 from tallystick.wire.openai_request import OPENAI, parse_request
 
@@ -49,6 +50,9 @@ def find_call(path: str) -> tuple[CallPath, str | None] | None:
 _CHAT = CallPath("chat/completions", OPENAI, parse_request)
 _COMPLETIONS = CallPath("completions", OPENAI, parse_request)
 _EMBEDDINGS = CallPath("embeddings", OPENAI, parse_request)
+_ANTHROPIC_HEADERS = (b"anthropic-version", b"anthropic-beta")
+_MESSAGES = CallPath("messages", ANTHROPIC, parse_messages, _ANTHROPIC_HEADERS)
+_COUNT_TOKENS = CallPath("messages/count_tokens", ANTHROPIC, parse_messages, _ANTHROPIC_HEADERS)
 _CALLS: Mapping[str, CallPath] = {
     "/v1/chat/completions": _CHAT,
     "/chat/completions": _CHAT,
@@ -56,6 +60,8 @@ _CALLS: Mapping[str, CallPath] = {
     "/completions": _COMPLETIONS,
     "/v1/embeddings": _EMBEDDINGS,
     "/embeddings": _EMBEDDINGS,
+    "/v1/messages": _MESSAGES,
+    "/v1/messages/count_tokens": _COUNT_TOKENS,
 }
 _ENGINE_PATH = re.compile(
     r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+?)/(?P<endpoint>chat/completions|completions|embeddings)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tallystick.providers.anthropic import Anthropic
 from tallystick.providers.base import Provider
 from tallystick.providers.catalog import FAMILIES, Adapter
 from tallystick.providers.demo import Demo
@@ -21,6 +22,7 @@ def build_providers(
     mock = Mock(new_id=new_id, now_seconds=now_seconds, translator=translator)
     adapters: Mapping[Adapter, Provider] = {
         "openai": OpenAICompatible(transport, translator),
+        "anthropic": Anthropic(transport, translator),
         "demo": Demo(new_id=new_id, now_seconds=now_seconds, translator=translator),
     }
     mockable = {name: Mockable(provider, mock) for name, provider in adapters.items()}

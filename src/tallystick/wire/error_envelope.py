@@ -24,7 +24,7 @@ _TYPE_BY_STATUS = {
 
 def envelope(*, message: str, error_type: str, param: str | None, code: str) -> bytes:
     """Return the body of an error; `code` is the HTTP status as text."""
-    error = {"message": _printable(message), "type": error_type, "param": param and _printable(param), "code": code}
+    error = {"message": printable(message), "type": error_type, "param": param and printable(param), "code": code}
     return _ENCODER.encode({"error": error})
 
 
@@ -120,6 +120,6 @@ def _message_in(answer: object) -> str:
     return ""
 
 
-def _printable(text: str) -> str:
-    """Replace what UTF-8 can't hold: lone surrogates, which Python strings can."""
+def printable(text: str) -> str:
+    """Return a text without what UTF-8 can't hold: lone surrogates, which Python strings can."""
     return text.encode(errors="replace").decode()
