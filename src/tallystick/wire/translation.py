@@ -9,13 +9,13 @@ place for are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tallystick.errors import Untranslatable
+from tallystick.errors import Untranslatable, UpstreamGarbled
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import CallerDialect, ContentTypes, PlainReading, StreamMeter, UpstreamDialect
-from tallystick.wire.reply import Ended
+from tallystick.wire.reply import Delta, Ended
 from tallystick.wire.reported import AnswerFacts, ReportedError
 from tallystick.wire.stream_tally import StreamTally
 from tallystick.wire.usage import Usage
@@ -101,7 +101,7 @@ class TranslatedStream:
         """Return the end, or the error that stands in its place."""
         out = b""
         if not self._tally.saw_done:
-            for delta in (*self._reader.finish(), Ended()):
+            for delta in (*self._rest(), Ended()):
                 self._tally.note(delta)
                 out += self._writer.write(delta)
         if self._tally.error is None and not self._tally.has_stopped:
@@ -109,6 +109,12 @@ class TranslatedStream:
         if self._tally.error is not None:
             return out + self._caller.render_stream_error(self._tally.error)
         return out + self._writer.finish()
+
+    def _rest(self) -> Sequence[Delta]:
+        try:
+            return self._reader.finish()
+        except UpstreamGarbled:  # Half an event: the stream was cut off.
+            return ()
 
     @property
     def usage(self) -> Usage | None:
