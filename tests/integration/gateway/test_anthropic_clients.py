@@ -240,6 +240,41 @@ async def test_the_demo_model_and_mock_responses(stream: bool, tmp_path: Path) -
     assert [block.text for block in mocked.content if block.type == "text"] == ["As told."]
 
 
+async def test_another_deployment_may_say_what_one_can_t(tmp_path: Path) -> None:
+    async with running_upstream() as upstream:
+
+        async def answer(asked: web.Request, body: dict[str, Any]) -> web.Response:
+            assert asked.path == "/v1/messages"
+            assert body["top_k"] == 3
+            usage = {"input_tokens": 1, "output_tokens": 1}
+            message = {"type": "message", "role": "assistant", "id": "m", "model": "m", "content": [], "usage": usage}
+            return web.json_response({**message, "stop_reason": "end_turn", "stop_sequence": None})
+
+        upstream.answer = answer
+        params = {"api_base": upstream.url, "api_key": "k"}
+        entries = [
+            {"model_name": "public", "litellm_params": {"model": model, "weight": weight, **params}}
+            for model, weight in (("openai/gpt-4o", 10**9), ("anthropic/claude-sonnet-4-5", 1))
+        ]
+        async with running_gateway(tmp_path, {"model_list": entries}) as gateway:
+            await ask(gateway, stream=False, extra_body={"top_k": 3})
+            event = await gateway.event()
+    assert (event.provider, event.status, event.attempts) == ("anthropic", "success", ())
+
+
+async def test_an_error_inside_an_answer_with_status_200(tmp_path: Path) -> None:
+    async def answer(_asked: web.Request, _body: dict[str, Any]) -> web.Response:
+        return web.json_response({"error": {"message": "Slow down", "code": 429}})
+
+    async with running_upstream() as upstream:
+        upstream.answer = answer
+        async with running_gateway(tmp_path, scripted(upstream.url, "public")) as gateway:
+            with pytest.raises(anthropic.RateLimitError, match="Slow down"):
+                await ask(gateway, stream=False)
+            event = await gateway.event()
+    assert (event.status, event.error_code) == ("failure", "429")
+
+
 async def test_tokens_are_counted_where_the_upstream_can_not(tmp_path: Path) -> None:
     async with running_upstream() as upstream, running_gateway(tmp_path, scripted(upstream.url, "public")) as gateway:
         async with client_of(gateway) as client:
