@@ -18,7 +18,7 @@ from tallystick.calls.metered_stream import MeteredStream
 from tallystick.calls.model_choice import callable_models
 from tallystick.calls.pipeline import Pipeline
 from tallystick.control.deployment import Snapshot
-from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError
+from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
 from tallystick.gateway.health import HealthPages
 from tallystick.gateway.http import (
     ASGIApp,
@@ -189,7 +189,8 @@ class Gateway:
             return
         status, body, extra = render(error)
         more = [(name.encode(), header_value(value)) for name, value in extra.items()]
-        await send_answer(started, status, body, [*ids, *more])
+        told = error.headers if isinstance(error, UpstreamError) else ()
+        await send_answer(started, status, body, [*ids, *told, *more])
 
 
 def _require_route(principal: Principal, path: str, endpoint: Endpoint | None) -> None:
