@@ -50,25 +50,20 @@ EVERY_GROUP = "*"
 
 def _by_group(value: object) -> object:
     """Read `[{"a": ["b"]}, {"c": ["d"]}]`, as LiteLLM writes fallbacks; the first entry of a group holds."""
+    if isinstance(value, Mapping):
+        value = [value]
     if not isinstance(value, list):
         return value
     groups: dict[object, object] = {}
     for entry in value:
         if isinstance(entry, str):
-            groups.setdefault(EVERY_GROUP, [entry])
+            groups.setdefault(EVERY_GROUP, (entry,))
         elif isinstance(entry, Mapping):
             for group, names in entry.items():
-                groups.setdefault(group, names)
+                groups.setdefault(group, tuple(names) if isinstance(names, list) else names)
         else:
             raise ValueError('each entry must be like {"model": ["its fallback"]}')  # noqa: TRY004 - pydantic's way.
     return groups
-
-
-def _by_name(value: object) -> object:
-    """Read an alias that is the plain name of a group."""
-    if not isinstance(value, Mapping):
-        return value
-    return {alias: {"model": meant} if isinstance(meant, str) else meant for alias, meant in value.items()}
 
 
 Fallbacks = Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(_by_group)]
@@ -91,6 +86,13 @@ class ModelGroupAlias(Frozen):
     model: Annotated[str, Field(min_length=1)]
     hidden: bool = False
     """Whether lists of models leave it out."""
+
+
+def _by_name(value: object) -> object:
+    """Read an alias that is the plain name of a group."""
+    if not isinstance(value, Mapping):
+        return value
+    return {alias: ModelGroupAlias(model=meant) if isinstance(meant, str) else meant for alias, meant in value.items()}
 
 
 class RoutingSettings(Frozen):
