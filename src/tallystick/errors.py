@@ -41,6 +41,8 @@ Only the classes that reach a client carry an HTTP status; ``gateway`` and ``adm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TallystickError(Exception):
     """Base of all; the default message is the class's docstring."""
@@ -175,6 +177,8 @@ class RateLimited(RequestError):
     def __init__(self, message: str | None = None, *, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.scope_type = ""
+        """Whose limit it is: `key`, `team`, `deployment` …"""
 
 
 class UpstreamError(TallystickError):
@@ -182,6 +186,8 @@ class UpstreamError(TallystickError):
 
     http_status = 502
     error_type = "upstream_error"
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """What the answer tells besides: which deployment was tried last, and how many before it."""
 
 
 class UpstreamRefused(UpstreamError):

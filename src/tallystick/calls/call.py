@@ -103,6 +103,8 @@ class RunningCall:
         self.input_tokens_estimate = input_tokens_estimate
         self.failed_attempts: list[Attempt] = []
         self.first_token_at: datetime | None = None
+        self.upstream_seconds = 0.0
+        """How long upstreams were waited for."""
         principal = context.principal
         self._attributed = SpendEvent(
             event_id=context.event_id,

@@ -18,7 +18,7 @@ from tallystick.calls.metered_stream import MeteredStream
 from tallystick.calls.model_choice import callable_models
 from tallystick.calls.pipeline import Pipeline
 from tallystick.control.deployment import Snapshot
-from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError
+from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
 from tallystick.gateway.call_paths import CallPath, find_call
 from tallystick.gateway.health import HealthPages
 from tallystick.gateway.http import (
@@ -177,7 +177,8 @@ class Gateway:
             return
         status, body, extra = CALLER_DIALECTS[dialect].render_error(error)
         more = [(name.encode(), header_value(value)) for name, value in extra.items()]
-        await send_answer(started, status, body, [*ids, *more])
+        told = error.headers if isinstance(error, UpstreamError) else ()
+        await send_answer(started, status, body, [*ids, *told, *more])
 
 
 def _require_route(principal: Principal, path: str, call: CallPath | None) -> None:

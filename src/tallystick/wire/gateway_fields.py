@@ -17,9 +17,10 @@ GATEWAY_FIELDS = frozenset((
     "additional_drop_params", "allowed_model_region", "allowed_openai_params", "api_base", "api_key", "api_version",
     "base_url", "cache", "caching", "content_policy_fallbacks", "context_window_fallbacks", "custom_llm_provider",
     "default_fallbacks", "disable_fallbacks", "drop_params", "fallbacks", "guardrails", "litellm_call_id",
-    "litellm_metadata", "litellm_params", "litellm_session_id", "litellm_trace_id", "max_retries", "mock_delay",
-    "mock_response", "mock_timeout", "model_info", "no-log", "num_retries", "organization", "stream_timeout", "tags",
-    "timeout", "user_config",
+    "litellm_metadata", "litellm_params", "litellm_session_id", "litellm_trace_id", "max_fallbacks", "max_retries",
+    "mock_delay", "mock_response", "mock_testing_content_policy_fallbacks", "mock_testing_context_fallbacks",
+    "mock_testing_fallbacks", "mock_timeout", "model_info", "no-log", "num_retries", "organization", "stream_timeout",
+    "tags", "timeout", "user_config",
 ))  # fmt: skip
 GATEWAY_METADATA_KEYS = frozenset(
     ("generation_id", "generation_name", "session_id", "spend_logs_metadata", "tags", "trace_id", "trace_name")
