@@ -8,7 +8,7 @@ import pytest
 
 from tallystick.errors import BadRequest
 from tallystick.wire.call_options import NO_OPTIONS, CallOptions, read_call_options
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai_request import parse_request, upstream_body
 
 
 def options(body, **headers):
@@ -74,4 +74,4 @@ def test_no_upstream_is_sent_any_of_it():
     }  # fmt: skip
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": 1}
     request = parse_request("chat/completions", json.dumps(body | fields).encode())
-    assert json.loads(request.upstream_body(model="up", ask_usage=True)) == body | {"model": "up"}
+    assert json.loads(upstream_body(request, model="up", ask_usage=True)) == body | {"model": "up"}
