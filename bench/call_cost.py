@@ -28,14 +28,16 @@ from tallystick.config.load import load_settings
 from tallystick.providers.base import Answer
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
+from tallystick.wire.openai_reading import USAGE_HIDDEN
+from tallystick.wire.openai_request import upstream_body
 
 
 class Immediate:
     """An upstream that has answered already."""
 
     async def send(self, request: Any, target: Any) -> Answer:
-        request.upstream_body(model=target.model, ask_usage=True)
-        return Answer(status=200, content_type="application/json", headers={}, body=ANSWER)
+        upstream_body(request, model=target.model, ask_usage=True)
+        return Answer(status=200, content_type="application/json", headers={}, reading=USAGE_HIDDEN, body=ANSWER)
 
 
 async def measure(calls: int, profile: bool, home: Path) -> None:

@@ -34,6 +34,8 @@ class RunningGateway:
         self.url = url
         self.services = services
         self.metrics = metrics
+        self.pauses: list[float] = []
+        """What calls would have waited before they tried a deployment again; here nobody waits."""
         self._session = session
 
     async def post(self, path: str, body: Any, **headers: str) -> tuple[int, bytes, dict[str, str]]:
@@ -90,6 +92,12 @@ async def running_gateway(home: Path, config: dict[str, Any]) -> AsyncIterator[R
         clock=clock,
         metrics=metrics,
     )
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    services.pause_before_retry = pause
     gateway = build_gateway(services, await services.start())
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -102,7 +110,9 @@ async def running_gateway(home: Path, config: dict[str, Any]) -> AsyncIterator[R
     try:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield RunningGateway(url=url, services=services, session=session, metrics=metrics)
+            running = RunningGateway(url=url, services=services, session=session, metrics=metrics)
+            running.pauses = pauses
+            yield running
     finally:
         server.should_exit = True
         await serving

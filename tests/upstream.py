@@ -9,6 +9,13 @@ reset            the connection is reset without an answer; with stream: after t
 garbage          200 with a body that is not JSON
 status:CODE      an error in OpenAI's envelope
 html:CODE        an error as an HTML page
+bare:CODE        an error without `retry-after`
+later:SECONDS    429 with so long a `retry-after`
+half             a plain answer that breaks off in the middle
+inside           200 with an error in the body
+late             a stream whose headers come and whose first byte does not
+empty            a stream that ends before its first event
+first_error      a stream whose first event is an error
 nousage          an answer without usage
 """
 
@@ -44,8 +51,12 @@ class Upstream:
         if self.answer is not None:
             return await self.answer(request, body)
         kind, _, argument = str(body["model"]).partition(":")
-        if kind in ("status", "html"):
+        if kind in ("status", "html", "bare", "later"):
             return _error(kind, int(argument))
+        if kind == "inside":
+            return web.json_response({"error": {"message": "it broke", "type": "server_error", "code": 500}})
+        if kind == "half":
+            return await self._half(request)
         if kind == "slow":
             await asyncio.sleep(int(argument) / 1000)
         if body.get("stream") and kind != "garbage":
@@ -58,11 +69,27 @@ class Upstream:
             return web.Response(text="<<<", content_type="application/json")
         return web.json_response(plain_answer(body, usage=kind != "nousage"))
 
+    async def _half(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "100"})
+        await response.prepare(request)
+        await response.write(b'{"id": "half"')
+        _reset(request)
+        return response
+
     async def _stream(self, request: web.Request, body: dict[str, Any], kind: str, argument: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
+        if kind == "empty":
+            return response
+        if kind == "first_error":
+            error = {"message": "too many calls", "type": "overloaded_error", "code": None}
+            await response.write(b": a comment\n\n")
+            await response.write(b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
+            return response
         self.open_streams += 1
         try:
+            if kind == "late":
+                await asyncio.sleep(3600)
             for number, event in enumerate(stream_events(body, usage=kind != "nousage")):
                 await response.write(event)
                 if kind == "pause":
@@ -117,8 +144,12 @@ def stream_events(body: dict[str, Any], *, usage: bool = True) -> list[bytes]:
 def _error(kind: str, status: int) -> web.Response:
     if kind == "html":
         return web.Response(status=status, text="<html><body>Bad gateway</body></html>", content_type="text/html")
+    seconds = "7"
+    if kind == "later":
+        seconds, status = str(status), 429
     error = {"message": f"upstream says {status}", "type": "upstream_type", "param": None, "code": "upstream_code"}
-    return web.json_response({"error": error}, status=status, headers={"retry-after": "7"})
+    headers = {} if kind == "bare" else {"retry-after": seconds}
+    return web.json_response({"error": error}, status=status, headers=headers)
 
 
 def _reset(request: web.Request) -> None:

@@ -4,6 +4,7 @@
     ├── ConfigError                a setting is wrong: names file, key path and reason
     ├── RequestError               the caller can mend it (4xx)
     │   ├── BadRequest             400, names the field and what would be right
+    │   │   └── Untranslatable     the deployment's dialect can't say a field; another deployment's may
     │   ├── AuthenticationFailed   401
     │   ├── RouteDenied            401, the caller's role may not use the route
     │   ├── TeamPermissionMissing  401, the team does not let its plain members do this with its keys
@@ -39,6 +40,8 @@ Only the classes that reach a client carry an HTTP status; ``gateway`` and ``adm
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class TallystickError(Exception):
@@ -80,6 +83,10 @@ class RequestError(TallystickError):
 
 class BadRequest(RequestError):
     """The request is malformed."""
+
+
+class Untranslatable(BadRequest):
+    """The deployment's dialect can't say this."""
 
 
 class AuthenticationFailed(RequestError):
@@ -170,6 +177,8 @@ class RateLimited(RequestError):
     def __init__(self, message: str | None = None, *, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.scope_type = ""
+        """Whose limit it is: `key`, `team`, `deployment` …"""
 
 
 class UpstreamError(TallystickError):
@@ -177,6 +186,8 @@ class UpstreamError(TallystickError):
 
     http_status = 502
     error_type = "upstream_error"
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """What the answer tells besides: which deployment was tried last, and how many before it."""
 
 
 class UpstreamRefused(UpstreamError):
@@ -190,9 +201,14 @@ class UpstreamRefused(UpstreamError):
         body: bytes,
         content_type: str,
         retry_after: str | None = None,
+        dialect: str = "openai",
+        reported_type: str = "",
     ) -> None:
+        """`message` is the upstream's own where it could be read; `dialect` is what the body is written in."""
         super().__init__(message or f"The upstream answered with status {status}.")
         self.http_status = status
+        self.dialect = dialect
+        self.reported_type = reported_type
         self.body = body
         self.content_type = content_type
         self.retry_after = retry_after

@@ -35,11 +35,11 @@ async def test_a_setting_is_in_force_when_it_is_answered(world):
     body = {"litellm_settings": {"cost_discount_config": {"openai": 0.05}}, "router_settings": {"num_retries": 7}}
     assert (await world.ok("POST", "/config/update", body))["message"] == "Config updated successfully"
     assert (before, price(world).discount_ppm) == (0, 50_000)
-    assert world.snapshots.current.settings.num_retries == 7
+    assert world.snapshots.current.settings.routing.num_retries == 7
     assert (await world.ok("GET", "/get/config/callbacks"))["router_settings"]["num_retries"] == 7
     assert (await world.ok("GET", "/config/cost_discount_config"))["values"] == {"openai": 0.05}
     await world.ok("POST", "/config/update", {"router_settings": {"num_retries": None}})
-    assert world.snapshots.current.settings.num_retries == 2
+    assert world.snapshots.current.settings.routing.num_retries == 2
 
 
 async def test_the_file_owns_what_it_sets(world):
@@ -50,7 +50,7 @@ async def test_the_file_owns_what_it_sets(world):
     error = await world.refused(409, "POST", "/config/update", body)
     assert error["param"] == "litellm_settings.cost_margin_config"
     assert "config.yaml: litellm_settings.cost_margin_config" in error["message"]
-    assert world.snapshots.current.settings.num_retries == 2, "all or nothing"
+    assert world.snapshots.current.settings.routing.num_retries == 2, "all or nothing"
     assert price(world).margin_ppm == 200_000
     await world.refused(409, "PATCH", "/config/cost_margin_config", {"global": 0.1})
     field = {"field_name": "default_team_params", "config_type": "litellm_settings", "field_value": {}}
@@ -69,7 +69,7 @@ async def test_the_environment_owns_what_it_sets(tmp_path, monkeypatch):
     ("body", "param", "words"),
     [
         ({"general_settings": {"port": 1}}, "general_settings.port", "only at start"),
-        ({"router_settings": {"routing_strategy": "x"}}, "router_settings.routing_strategy", "not supported yet"),
+        ({"router_settings": {"routing_strategy": "x"}}, "router_settings.routing_strategy", "least-busy"),
         ({"litellm_settings": {"cost_discount_confg": {}}}, "litellm_settings.cost_discount_confg", "Did you mean"),
         ({"router_settings": {"num_retries": -1}}, "router_settings.num_retries", "from 0 to 20"),
         ({"router_settings": {"num_retries": True}}, "router_settings.num_retries", "from 0 to 20"),

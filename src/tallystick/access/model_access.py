@@ -24,31 +24,38 @@ def meant_model(principal: Principal, asked: str) -> str:
 
 
 def denial_of(
-    principal: Principal, model: str, groups: AccessGroups, *, asked: str = "", is_teams_own: bool = False
+    principal: Principal,
+    model: str,
+    groups: AccessGroups,
+    *,
+    asked: str = "",
+    also: str = "",
+    is_teams_own: bool = False,
 ) -> Level | None:
     """Return whose list refuses a model group, None when all of them allow it.
 
     Where the caller asked for it by an alias, the key's list may name either; the team's list may name an alias of
     the team, and neither the user's nor the organization's list knows aliases: who makes a key chooses its aliases,
-    and reaches no further with them. A team's own model needs no entry in the lists of its team and organization.
+    and reaches no further with them. `also` is an alias that everybody has, so that every list may name it. A team's
+    own model needs no entry in the lists of its team and organization.
     """
     lists = principal.models
     if lists == _UNBOUNDED:
         return None
-    if not (_allow(lists.key, model, groups) or (asked and _allow(lists.key, asked, groups))):
+    if not (_allow(lists.key, model, groups, also) or (asked and _allow(lists.key, asked, groups))):
         return "key"
-    if not _allow(lists.user, model, groups):
+    if not _allow(lists.user, model, groups, also):
         return "user"
     if is_teams_own:
         return None
-    if not _allow(lists.member, model, groups):
+    if not _allow(lists.member, model, groups, also):
         return "team"
     if not (
-        _allow(lists.team, model, groups)
-        or (asked and principal.team_aliases.get(asked) == model and _allow(lists.team, asked, groups))
+        _allow(lists.team, model, groups, also)
+        or (asked and principal.team_aliases.get(asked) in (model, also) and _allow(lists.team, asked, groups))
     ):
         return "team"
-    return None if _allow(lists.organization, model, groups) else "organization"
+    return None if _allow(lists.organization, model, groups, also) else "organization"
 
 
 def allows(entries: tuple[str, ...], model: str, groups: AccessGroups) -> bool:
@@ -59,9 +66,9 @@ def allows(entries: tuple[str, ...], model: str, groups: AccessGroups) -> bool:
     return model in entries or any(_matches(entry, model, groups) for entry in entries)
 
 
-def _allow(entries: tuple[str, ...], model: str, groups: AccessGroups) -> bool:
+def _allow(entries: tuple[str, ...], model: str, groups: AccessGroups, also: str = "") -> bool:
     """An empty list does not bound."""
-    return not entries or allows(entries, model, groups)
+    return not entries or allows(entries, model, groups) or (also != "" and allows(entries, also, groups))
 
 
 def _matches(entry: str, model: str, groups: AccessGroups) -> bool:
@@ -69,4 +76,5 @@ def _matches(entry: str, model: str, groups: AccessGroups) -> bool:
         return True
     if entry.endswith("*"):
         return model.startswith(entry[:-1])
-    return model in groups.get(entry, ())
+    members = groups.get(entry, ())
+    return model in members or any(member.endswith("*") and model.startswith(member[:-1]) for member in members)

@@ -14,11 +14,14 @@ from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
+from tallystick.bootstrap.routing import open_shared_routing
 from tallystick.bootstrap.shared_work import build_shared_work
 from tallystick.bootstrap.stores import Store
+from tallystick.calls.attempts import Attempts
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
+from tallystick.calls.route import Router
 from tallystick.calls.settle import Settler
 from tallystick.config.settings import Settings, UpstreamSettings
 from tallystick.control.build import SnapshotBuilder
@@ -36,6 +39,7 @@ from tallystick.ledger.service import LedgerService
 from tallystick.ledger.store import LedgerStore
 from tallystick.providers.registry import build_providers
 from tallystick.providers.transport import Transport
+from tallystick.routing.tracker import Tracker
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.service import Service, ServiceGroup, SupervisedLoop
@@ -100,6 +104,9 @@ class Services:
         )
         self.blocked_customers = BlockedCustomers(store.control)
         self.transport = _transport(settings.upstream)
+        self.tracker = Tracker(clock=clock, metrics=metrics)
+        self.pause_before_retry: Callable[[float], Awaitable[None]] = clock.sleep
+        """How a call waits before it tries a deployment again; may be another until `start`."""
         self._providers = build_providers(
             self.transport,
             new_id=lambda: new_event_id(clock.now()),
@@ -132,10 +139,11 @@ class Services:
             clock=clock,
             metrics=metrics,
         )
-        self._group = ServiceGroup(self._in_order(shared_rates))
+        shared_routing = open_shared_routing(settings.redis, self.tracker, clock=clock, metrics=metrics)
+        self._group = ServiceGroup(self._in_order(shared_rates, shared_routing))
         self._settler: Settler | None = None
 
-    def _in_order(self, shared_rates: Service | None) -> Sequence[Service]:
+    def _in_order(self, *shared: Service | None) -> Sequence[Service]:
         """Return the services as they are started; they are stopped the other way round."""
 
         def loop(name: str, run: Callable[[], Awaitable[None]]) -> Service:
@@ -143,7 +151,7 @@ class Services:
 
         return (
             *(loop(name, run) for name, run in self.store.loops.items()),
-            *(() if shared_rates is None else (shared_rates,)),
+            *(each for each in shared if each is not None),
             *self.shared_work.before,
             self.ledger,
             *self.shared_work.behind,
@@ -173,8 +181,15 @@ class Services:
         await self._group.start()
         self._settler = Settler(journal=self.ledger.journal, clock=self.clock, metrics=self.metrics)
         return Pipeline(
-            snapshot=self.snapshot,
-            providers=self._providers,
+            router=Router(snapshot=self.snapshot, tracker=self.tracker, draw=random.random),
+            attempts=Attempts(
+                providers=self._providers,
+                tracker=self.tracker,
+                settler=self._settler,
+                now=self.clock.now,
+                pause=self.pause_before_retry,
+                draw=random.random,
+            ),
             attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             blocked_customers=self.blocked_customers,
             admission=self.budgets.admission(rates=self.rates),
@@ -183,7 +198,7 @@ class Services:
                 on_client_disconnect=self.settings.stream.on_client_disconnect,
                 drain_seconds=self.settings.stream.drain_seconds,
             ),
-            draw=random.random,
+            monotonic=self.clock.monotonic,
         )
 
     async def _follow_prices(self) -> None:

@@ -25,6 +25,7 @@ from tallystick.errors import BadRequest, BudgetExceeded, BudgetUnknown, RateLim
 from tallystick.ledger.budget_scopes import scopes_of
 from tallystick.ledger.event import SpendEvent
 from tallystick.pricing.money import format_usd
+from tallystick.routing.tracker import AttemptNote
 from tallystick.wire.token_estimate import InputTokens
 
 Headers = list[tuple[bytes, bytes]]
@@ -47,7 +48,9 @@ class Admitted:
         "_hold",
         "_provider_hold",
         "_rates",
+        "_scoped",
         "_tokens_estimate",
+        "attempt",
         "deployments",
     )
 
@@ -63,18 +66,16 @@ class Admitted:
         self._hold = self._provider_hold = NO_HOLD
         self._estimate = FREE
         self._rates = self._deployment_rates = NO_RATES
+        self._scoped: Sequence[ScopedLimits] = ()
         self._tokens_estimate = tokens_estimate
+        self.attempt: AttemptNote | None = None
+        """The attempt that was made last; it is over with the call."""
 
     async def take_rates(self, scoped: Sequence[ScopedLimits]) -> None:
         """Take room in the rates of the call, and of the first deployment that has some. Raises RateLimited."""
         rates, context = self._admission.rates, self._context
-        self._rates = await rates.admit(
-            scoped,
-            model_group=self.deployments[0].model_group,
-            tokens_estimate=self._tokens_estimate,
-            call_id=context.event_id,
-            caller=_caller(context),
-        )
+        self._scoped = scoped
+        await self._take_callers_rates()
         for position, deployment in enumerate(self.deployments):
             try:
                 self._deployment_rates = await rates.admit_deployment(
@@ -86,6 +87,15 @@ class Admitted:
                 continue
             self.deployments, self._deployment = self.deployments[position:], deployment
             return
+
+    async def _take_callers_rates(self) -> None:
+        self._rates = await self._admission.rates.admit(
+            self._scoped,
+            model_group=self.deployments[0].model_group,
+            tokens_estimate=self._tokens_estimate,
+            call_id=self._context.event_id,
+            caller=_caller(self._context),
+        )
 
     async def take_budgets(self, scoped: Sequence[ScopedLimits], estimate: Estimate | None) -> None:
         """Take a hold on every budget of the call and of its deployment's provider.
@@ -133,15 +143,42 @@ class Admitted:
             return True
         return False
 
-    async def may_try(self, deployment: Deployment) -> bool:
-        """Whether a deployment may be tried: another one needs room in its own rates and its provider's budget."""
+    async def may_try(self, deployment: Deployment, *, again: bool = False) -> bool:
+        """Whether a deployment may be tried: another one needs room in its own rates and its provider's budget.
+
+        One that was tried before needs room for one more request.
+        """
         if deployment is self._deployment:
-            return True
+            return not again or await self._take_again()
         try:
             await self._move_to(deployment)
         except (BudgetExceeded, BudgetUnknown, RateLimited):
             return False
         return True
+
+    async def _take_again(self) -> bool:
+        rates = self._admission.rates
+        rates.settle(self._deployment_rates, tokens=0)
+        self._deployment_rates = NO_RATES
+        try:
+            self._deployment_rates = await rates.admit_deployment(
+                self._deployment, tokens_estimate=self._tokens_estimate, call_id=self._context.event_id
+            )
+        except RateLimited:
+            return False
+        return True
+
+    def step_back(self) -> None:
+        """Give back what is held, as the call goes on to another model group; what deployments were asked stays."""
+        self._admission.rates.settle(self._deployment_rates, tokens=0)
+        self.cancel()
+
+    async def count_again(self) -> None:
+        """The call, which has stepped back, ends here after all: it was one request, if there is still room for it."""
+        try:
+            await self._take_callers_rates()
+        except RateLimited:
+            return  # Others have taken it: the window is full as it should be.
 
     async def _move_to(self, deployment: Deployment) -> None:
         """Hold what another deployment needs in place of what the one before needed, which was tried."""
@@ -176,10 +213,14 @@ class Admitted:
         tokens = (event.usage.input_tokens or 0) + (event.usage.output_tokens or 0)
         self._admission.rates.settle(self._rates, tokens=tokens)
         self._admission.rates.settle(self._deployment_rates, tokens=tokens)
+        if self.attempt is not None:
+            self.attempt.over(
+                tokens=tokens, output_tokens=event.usage.output_tokens or 0, broke_off=event.status == "failure"
+            )
         self._admission.estimator.note(self._context.request, event)
 
     def cancel(self) -> None:
-        """The call was not dispatched."""
+        """The call was not dispatched, or not with this."""
         self._admission.budgets.cancel(self._hold)
         self._admission.budgets.cancel(self._provider_hold)
         self._admission.rates.cancel(self._rates)

@@ -16,7 +16,7 @@ from tallystick.calls.text import clean_id, clean_metadata, clean_tags, clean_te
 from tallystick.config.settings import AttributionSettings
 from tallystick.errors import BadRequest
 from tallystick.runtime.telemetry import Metrics
-from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.wire.call_request import CallRequest
 
 Headers = Mapping[bytes, bytes]
 
@@ -55,7 +55,7 @@ class Attributor:
         self._user_headers = tuple(name for role, name in mapped if role == "internal_user")
 
     def attribute(
-        self, request: OpenAIRequest, *, principal: Principal, headers: Headers, requester_ip: str
+        self, request: CallRequest, *, principal: Principal, headers: Headers, requester_ip: str
     ) -> Attribution:
         """Return whom this call belongs to; what can't be kept is cut or replaced.
 
@@ -71,7 +71,7 @@ class Attributor:
             metadata=self._metadata(request),
         )
 
-    def _end_user(self, request: OpenAIRequest, headers: Headers) -> str:
+    def _end_user(self, request: CallRequest, headers: Headers) -> str:
         if self._settings.disable_end_user_cost_tracking:
             return ""
         found = self._first_header(headers, self._end_user_headers)
@@ -88,7 +88,7 @@ class Attributor:
                 return self._clean_id(str(candidate))
         return ""
 
-    def _tags(self, request: OpenAIRequest, principal: Principal, headers: Headers) -> tuple[str, ...]:
+    def _tags(self, request: CallRequest, principal: Principal, headers: Headers) -> tuple[str, ...]:
         header = headers.get(_TAGS_HEADER)
         if not request.tags and not header:
             return principal.tags
@@ -101,7 +101,7 @@ class Attributor:
             self._sanitized.inc()
         return cleaned
 
-    def _metadata(self, request: OpenAIRequest) -> dict[str, Any]:  # Any: the caller's own JSON.
+    def _metadata(self, request: CallRequest) -> dict[str, Any]:  # Any: the caller's own JSON.
         if not request.metadata and not request.litellm_metadata:
             return {}
         merged = {**request.metadata, **request.litellm_metadata}

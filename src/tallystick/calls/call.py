@@ -15,14 +15,16 @@ from tallystick.errors import TallystickError, UpstreamRefused
 from tallystick.ledger.event import Attempt, CostStatus, SpendEvent, Status, UsageSource
 from tallystick.pricing.cost import price_usage
 from tallystick.pricing.price import Cost
-from tallystick.wire.openai_request import OpenAIRequest
-from tallystick.wire.openai_usage import ReportedError
+from tallystick.wire.call_request import CallRequest
+from tallystick.wire.reported import ReportedError
 from tallystick.wire.usage import Usage
 
 CALL_TYPES: Mapping[str, str] = {
     "chat/completions": "chat_completion",
     "completions": "text_completion",
     "embeddings": "embedding",
+    "messages": "anthropic_messages",
+    "messages/count_tokens": "count_tokens",
 }
 
 
@@ -32,7 +34,7 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     started_at: datetime
     path: str
-    request: OpenAIRequest
+    request: CallRequest
     principal: Principal
     headers: Mapping[bytes, bytes]
     requester_ip: str
@@ -64,7 +66,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _MILLISECOND = timedelta(milliseconds=1)
-_NO_USAGE = Usage()
+NO_USAGE = Usage()
 NO_FAILURE = Failure(error_class="", error_code="", message="")
 _PROCESS_DIED = Failure(
     error_class="Interrupted", error_code="", message="The process died while the call was running."
@@ -101,6 +103,8 @@ class RunningCall:
         self.input_tokens_estimate = input_tokens_estimate
         self.failed_attempts: list[Attempt] = []
         self.first_token_at: datetime | None = None
+        self.upstream_seconds = 0.0
+        """How long upstreams were waited for."""
         principal = context.principal
         self._attributed = SpendEvent(
             event_id=context.event_id,
@@ -124,7 +128,7 @@ class RunningCall:
         """What every event of this call has in common."""
 
     @property
-    def request(self) -> OpenAIRequest:
+    def request(self) -> CallRequest:
         return self.context.request
 
     def note_failed_attempt(self, error: TallystickError) -> None:
@@ -167,7 +171,7 @@ class RunningCall:
         *,
         status: Status,
         ended_at: datetime,
-        usage: Usage = _NO_USAGE,
+        usage: Usage = NO_USAGE,
         usage_source: UsageSource = "none",
         reported_cost_nano_usd: int | None = None,
         provider_response_id: str = "",
@@ -177,7 +181,7 @@ class RunningCall:
         deployment = self.deployment
         target = deployment.target
         cost = _FREE
-        if usage is not _NO_USAGE:
+        if usage is not NO_USAGE:
             usage = _timed(usage, deployment, started_at=self.context.started_at, ended_at=ended_at)
             cost = price_usage(usage, deployment.price, reported_nano_usd=reported_cost_nano_usd)
         return msgspec.structs.replace(
@@ -205,7 +209,7 @@ class RunningCall:
 
     def _attempts(self, status: Status, nano_usd: int, usage: Usage, failure: Failure) -> tuple[Attempt, ...]:
         """List the tries when there was more than one; the event itself describes a single one."""
-        if status == "failure" and usage is _NO_USAGE:  # The last one gave no answer either, and is listed already.
+        if status == "failure" and usage is NO_USAGE:  # The last one gave no answer either, and is listed already.
             return tuple(self.failed_attempts) if len(self.failed_attempts) > 1 else ()
         target = self.deployment.target
         last = Attempt(

@@ -11,7 +11,7 @@ from tallystick.control.deployment import Deployment
 from tallystick.ledger.event import SpendEvent
 from tallystick.pricing.ceiling import cost_ceiling, is_free
 from tallystick.pricing.price import PriceSheet
-from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.wire.call_request import NOT_GENERATING, UNBILLED, CallRequest
 from tallystick.wire.token_estimate import InputTokens, hides_names
 
 _HABITS_MAX: Final = 10_000
@@ -55,13 +55,15 @@ class CallEstimator:
         self._habits = OutputHabits()
 
     def estimate(
-        self, request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: InputTokens
+        self, request: CallRequest, deployments: Sequence[Deployment], input_tokens: InputTokens
     ) -> Estimate | None:
         """Return what the call may cost at the dearest deployment; None when none of their prices is known.
 
         Deployments without a price are left out: see `priced`. Only what is free is estimated at nothing, as a call
         may also be charged for what nobody knows before it.
         """
+        if request.endpoint in UNBILLED:
+            return FREE
         sheets = [each.price for each in priced(deployments) if each.price is not None]
         if not sheets:
             return None
@@ -71,7 +73,7 @@ class CallEstimator:
         ceiling = _Ceiling(request, sheets, input_tokens.bound)
         need = ceiling.at(output_full)
         full = ceiling.at(output_full, milliseconds=_MILLISECONDS)
-        if request.max_output_tokens is not None or request.endpoint == "embeddings":
+        if request.max_output_tokens is not None or request.endpoint in NOT_GENERATING:
             return Estimate(need_nano_usd=need, full_nano_usd=full)
         usual = self._habits.largest(deployments[0].model_group)
         if usual is None:
@@ -79,24 +81,24 @@ class CallEstimator:
         need = ceiling.at(min(usual, output_full))
         return Estimate(need_nano_usd=need, full_nano_usd=max(full, need))
 
-    def tokens(self, request: OpenAIRequest, deployments: Sequence[Deployment], input_tokens: InputTokens) -> int:
+    def tokens(self, request: CallRequest, deployments: Sequence[Deployment], input_tokens: InputTokens) -> int:
         """Return how many tokens the call may use, for limits on their rate."""
-        if request.endpoint == "embeddings":
+        if request.endpoint in NOT_GENERATING:
             return input_tokens.estimate
         output = request.max_output_tokens
         if output is None:
             output = self._habits.largest(deployments[0].model_group) or 0
         return input_tokens.estimate + output * request.choices
 
-    def note(self, request: OpenAIRequest, event: SpendEvent) -> None:
+    def note(self, request: CallRequest, event: SpendEvent) -> None:
         """Learn from a call that set no limit and whose provider counted what it generated."""
         output_tokens = event.usage.output_tokens
         if request.max_output_tokens is None and event.usage_source == "provider" and output_tokens:
             self._habits.note(event.model_group, -(-output_tokens // request.choices))
 
-    def _output_limit(self, request: OpenAIRequest, deployments: Sequence[Deployment]) -> int:
+    def _output_limit(self, request: CallRequest, deployments: Sequence[Deployment]) -> int:
         """Return the most output tokens of one choice: the caller's limit, else the model's, else the setting."""
-        if request.endpoint == "embeddings":
+        if request.endpoint in NOT_GENERATING:
             return 0
         limits = [_output_limit_of(each) for each in deployments]
         asked = request.max_output_tokens
@@ -126,7 +128,7 @@ class _Ceiling:
 
     __slots__ = ("_choices", "_has_audio", "_input_tokens", "_sheets", "_writes_cache")
 
-    def __init__(self, request: OpenAIRequest, sheets: Sequence[PriceSheet], input_tokens: int) -> None:
+    def __init__(self, request: CallRequest, sheets: Sequence[PriceSheet], input_tokens: int) -> None:
         raw = request.raw
         hidden = hides_names(raw)
         self._sheets = sheets

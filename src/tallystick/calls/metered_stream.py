@@ -12,14 +12,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from tallystick.calls.admission import Headers
 from tallystick.calls.call import NO_FAILURE, SERVER_STOPPED, Failure, RunningCall
 from tallystick.calls.settle import Settler
 from tallystick.errors import UpstreamError
 from tallystick.ledger.event import SpendEvent, Status
 from tallystick.providers.base import Answer, ClosableStream
-from tallystick.wire.error_envelope import envelope
-from tallystick.wire.sse import StreamScanner
+from tallystick.wire.caller_dialects import CALLER_DIALECTS
+from tallystick.wire.dialect import StreamMeter
 from tallystick.wire.token_estimate import estimate_output_tokens
 from tallystick.wire.usage import Usage
 
@@ -43,11 +45,12 @@ class MeteredStream:
         assert answer.chunks is not None
         self.headers = headers
         self.status = answer.status
-        self.content_type = answer.content_type
+        types = answer.reading.content_types
+        self.content_type = answer.content_type if types is None else types.stream
         self._call = call
         self._settler = settler
         self._limits = limits
-        self._scanner = StreamScanner(hide_usage=not call.request.client_wants_usage)
+        self._meter: StreamMeter = answer.reading.meter()
         self._upstream: ClosableStream = answer.chunks
         self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
         self._ended = False
@@ -62,21 +65,19 @@ class MeteredStream:
             return None
         try:
             # Not to the end of the bytes, which some upstreams leave open behind the end of the stream.
-            while not self._scanner.saw_done and (chunk := await anext(self._chunks, None)) is not None:
-                passed = self._scanner.feed(chunk)
-                if self._call.first_token_at is None and self._scanner.first_content:
+            while not self._meter.saw_done and (chunk := await anext(self._chunks, None)) is not None:
+                passed = self._meter.feed(chunk)
+                if self._call.first_token_at is None and self._meter.first_content:
                     self._call.first_token_at = self._settler.now()
                 if passed:
                     return passed
         except UpstreamError as error:
             self._ended = True
             await self._settle("failure", Failure.of(error))
-            code = str(error.http_status)
-            body = envelope(message=error.message, error_type=error.error_type, param=None, code=code)
-            return b"data: " + body + b"\n\n"
+            return CALLER_DIALECTS[self._call.request.dialect].render_stream_error(error)
         self._ended = True
-        end = self._scanner.finish()
-        reported = self._scanner.error
+        end = self._meter.finish()
+        reported = self._meter.error
         if reported is None:
             await self._settle("success", NO_FAILURE)
         else:
@@ -119,16 +120,16 @@ class MeteredStream:
     async def _drain(self) -> None:
         try:
             async with asyncio.timeout(self._limits.drain_seconds):
-                while not self._scanner.saw_done and (chunk := await anext(self._chunks, None)) is not None:
-                    self._scanner.feed(chunk)
-                self._scanner.finish()
+                while not self._meter.saw_done and (chunk := await anext(self._chunks, None)) is not None:
+                    self._meter.feed(chunk)
+                self._meter.finish()
         except (UpstreamError, TimeoutError):
             return  # What was read until now is billed.
 
     async def _settle(self, status: Status, failure: Failure) -> None:
         if not self._is_running:
             return
-        self._settler.count_unscanned(self._scanner.unscanned_events)
+        self._settler.count_unscanned(self._meter.unscanned_events)
         await self._settler.end(self._event(status, failure))
 
     @property
@@ -136,20 +137,22 @@ class MeteredStream:
         return self._settler.is_running(self._call.context.event_id)
 
     def _event(self, status: Status, failure: Failure) -> SpendEvent:
-        scanner = self._scanner
-        usage = scanner.usage
+        meter = self._meter
+        usage = meter.usage
         return self._call.event(
             status=status,
             ended_at=self._settler.now(),
             usage=usage if usage is not None else self._estimate(),
             usage_source="provider" if usage is not None else "estimated",
-            reported_cost_nano_usd=scanner.reported_cost_nano_usd,
-            provider_response_id=scanner.response_id,
+            reported_cost_nano_usd=meter.reported_cost_nano_usd,
+            provider_response_id=meter.response_id,
             failure=failure,
         )
 
     def _estimate(self) -> Usage:
-        return Usage(
-            input_tokens=self._call.input_tokens_estimate,
-            output_tokens=estimate_output_tokens(self._scanner.output_characters),
-        )
+        """Return what was streamed until now; the input as the provider counted it, where it told that early."""
+        output_tokens = estimate_output_tokens(self._meter.output_characters)
+        begun = self._meter.begun_usage
+        if begun is not None:
+            return msgspec.structs.replace(begun, output_tokens=max(output_tokens, begun.output_tokens or 0))
+        return Usage(input_tokens=self._call.input_tokens_estimate, output_tokens=output_tokens)

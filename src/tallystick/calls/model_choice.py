@@ -21,9 +21,10 @@ _ERROR_TYPES: Final[Mapping[Level, str]] = {
 
 def choose_model(principal: Principal, asked: str, snapshot: Snapshot) -> Sequence[Deployment]:
     """Return the deployments of the model group that the caller means. Raises ModelNotAllowed, BadRequest."""
-    model = meant_model(principal, asked)
+    own = meant_model(principal, asked)
+    model = _group_of(own, snapshot)
     deployments = snapshot.find(model, team_id=principal.team_id)
-    level = _denial(principal, asked, model, deployments, snapshot)
+    level = _denial(principal, asked, own, model, deployments, snapshot)
     if level is not None:
         raise ModelNotAllowed(
             f"The requested model '{asked[:_SHOWN_CHARACTERS]}' is not available for this API key, or the model name "
@@ -41,22 +42,35 @@ def choose_model(principal: Principal, asked: str, snapshot: Snapshot) -> Sequen
 
 
 def callable_models(principal: Principal, snapshot: Snapshot) -> Iterator[str]:
-    """Return the names that this caller may ask for: model groups, then its aliases of them."""
+    """Return the names that this caller may ask for: model groups, then aliases of them.
+
+    A wildcard group is no name to ask for; it stands for more names than there is room for.
+    """
     groups = snapshot.groups_seen_by(principal.team_id)
-    for asked in dict.fromkeys((*groups, *principal.model_aliases)):
-        model = meant_model(principal, asked)
-        deployments = groups.get(model)
-        if deployments and _denial(principal, asked, model, deployments, snapshot) is None:
+    shown = (alias for alias, meant in snapshot.settings.routing.model_group_alias.items() if not meant.hidden)
+    for asked in dict.fromkeys((*groups, *shown, *principal.model_aliases)):
+        own = meant_model(principal, asked)
+        model = _group_of(own, snapshot)
+        deployments = snapshot.find(model, team_id=principal.team_id)
+        if deployments and _denial(principal, asked, own, model, deployments, snapshot) is None:
             yield asked
 
 
+def _group_of(name: str, snapshot: Snapshot) -> str:
+    """Return the model group that everybody means by a name: the settings' aliases come first."""
+    alias = snapshot.settings.routing.model_group_alias.get(name)
+    return name if alias is None else alias.model
+
+
 def _denial(
-    principal: Principal, asked: str, model: str, deployments: Sequence[Deployment], snapshot: Snapshot
+    principal: Principal, asked: str, own: str, model: str, deployments: Sequence[Deployment], snapshot: Snapshot
 ) -> Level | None:
+    """`own` is what the caller's aliases make of what it asked for, `model` what the settings' make of that."""
     return denial_of(
         principal,
         model,
         snapshot.access_groups,
-        asked=asked if asked != model else "",
+        asked=asked if asked != own else "",
+        also=own if own != model else "",
         is_teams_own=bool(deployments) and deployments[0].team_id != "",
     )

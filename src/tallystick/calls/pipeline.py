@@ -6,28 +6,34 @@ come between an answer and its event, neither a cancelled task nor a stopping se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-
-import structlog
+from collections.abc import Callable, Container
 
 from tallystick.calls.admission import Admitted, CallAdmission, Headers
+from tallystick.calls.answer_headers import cost_header, route_headers, time_headers
+from tallystick.calls.attempts import Answered, Attempts, UnusableAnswer, kind_of_failure, meant
 from tallystick.calls.attribution import Attribution, Attributor
-from tallystick.calls.call import NO_FAILURE, CallContext, Failure, RunningCall
+from tallystick.calls.call import NO_FAILURE, NO_USAGE, CallContext, Failure, RunningCall
 from tallystick.calls.metered_stream import MeteredStream, StreamLimits
-from tallystick.calls.model_choice import choose_model
+from tallystick.calls.route import Route, Router
 from tallystick.calls.settle import Settler
-from tallystick.control.deployment import Deployment, Snapshot
-from tallystick.errors import PermissionDenied, UpstreamError, UpstreamRefused
-from tallystick.providers.base import Answer, Provider
-from tallystick.routing.order import order_deployments
-from tallystick.wire.openai_answer import read_answer
-from tallystick.wire.token_estimate import estimate_input_tokens, estimate_output_tokens
+from tallystick.errors import (
+    BadRequest,
+    BudgetExceeded,
+    BudgetUnknown,
+    LedgerUnavailable,
+    PermissionDenied,
+    RateLimited,
+    UpstreamError,
+)
+from tallystick.ledger.event import UsageSource
+from tallystick.providers.base import Answer
+from tallystick.routing.choice import Wanted
+from tallystick.routing.failure import FailureKind
+from tallystick.wire.call_options import read_call_options
+from tallystick.wire.call_request import NOT_GENERATING, UNBILLED
+from tallystick.wire.reported import AnswerFacts
+from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
-
-log = structlog.get_logger()
-
-# A status below 500 that another deployment may not give: too early, too many, timed out, or its own key is wrong.
-_RETRIED_STATUSES = frozenset((401, 403, 404, 408, 409, 425, 429))
 
 
 class PlainAnswer:
@@ -48,23 +54,23 @@ class Pipeline:
     def __init__(
         self,
         *,
-        snapshot: Callable[[], Snapshot],
-        providers: Mapping[str, Provider],
+        router: Router,
+        attempts: Attempts,
         attributor: Attributor,
         blocked_customers: Container[str],
         admission: CallAdmission,
         settler: Settler,
         stream_limits: StreamLimits,
-        draw: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
-        self._snapshot = snapshot
-        self._providers = providers
+        self._router = router
+        self._attempts = attempts
         self._attributor = attributor
         self._blocked_customers = blocked_customers
         self._admission = admission
         self._settler = settler
         self._stream_limits = stream_limits
-        self._draw = draw
+        self._monotonic = monotonic
 
     async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
         """Answer one call. A stream settles itself when it is read to its end or abandoned.
@@ -73,10 +79,17 @@ class Pipeline:
         LedgerUnavailable, and the UpstreamError of the last attempt; a dispatched call's event is in the journal by
         then.
         """
-        deployments = self._route(context)
+        begun = self._monotonic()
+        request = context.request
         attribution = self._attribute(context)
-        input_tokens = estimate_input_tokens(context.request)
-        admitted = await self._admission.admit(context, attribution, deployments, input_tokens)
+        input_tokens = estimate_input_tokens(request)
+        route = self._router.begin(
+            context.principal,
+            request.model,
+            read_call_options(request.raw, context.headers),
+            Wanted(attribution.tags, input_tokens.estimate, request.stream),
+        )
+        admitted = await self._admit(context, attribution, route, input_tokens)
         call = RunningCall(
             context=context,
             attribution=attribution,
@@ -85,30 +98,53 @@ class Pipeline:
         )
         self._settler.begin(call.intent(), admitted)
         try:
-            return await self._answer(call, admitted)
+            return await self._answer(call, route, admitted, attribution, input_tokens, begun=begun)
         except BaseException as error:
             # Cancelled because the server stops, or a fault of ours: what the upstream billed is not known.
             if self._settler.is_running(context.event_id):
                 self._settler.end_unheard(call.cut_short(error, ended_at=self._settler.now()))
             raise
 
-    async def _answer(self, call: RunningCall, admitted: Admitted) -> PlainAnswer | MeteredStream:
+    async def _answer(
+        self,
+        call: RunningCall,
+        route: Route,
+        admitted: Admitted,
+        attribution: Attribution,
+        input_tokens: InputTokens,
+        *,
+        begun: float,
+    ) -> PlainAnswer | MeteredStream:
         try:
-            answer = await self._dispatch(call, admitted)
-        except UpstreamError as error:
+            answered, admitted = await self._dispatch(call, route, admitted, attribution, input_tokens)
+        except UnusableAnswer as error:
+            return await self._settle_unusable(call, route, error)
+        except BadRequest as error:  # No deployment's dialect can say what the caller asks.
             await self._settler.end(
                 call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
             )
             raise
-        if answer.chunks is not None:
+        except UpstreamError as error:
+            await self._settler.end(
+                call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
+            )
+            error.headers = route_headers(call.deployment, route)
+            raise
+        whole_seconds = self._monotonic() - begun
+        headers = [
+            *route_headers(call.deployment, route),
+            *time_headers(whole_seconds=whole_seconds, upstream_seconds=call.upstream_seconds),
+            *admitted.headers(),
+        ]
+        if answered.answer.chunks is not None:
             return MeteredStream(
                 call=call,
-                answer=answer,
-                headers=admitted.headers(),
+                answer=answered.answer,
+                headers=headers,
                 settler=self._settler,
                 limits=self._stream_limits,
             )
-        return await self._settle_plain(call, answer, admitted)
+        return await self._settle_plain(call, answered, headers)
 
     def _attribute(self, context: CallContext) -> Attribution:
         """Say whom the call belongs to. Raises BadRequest, and PermissionDenied for a customer who is blocked."""
@@ -124,77 +160,127 @@ class Pipeline:
             )
         return attribution
 
-    def _route(self, context: CallContext) -> Sequence[Deployment]:
-        """Return the deployments to try, in order; of one snapshot, whatever admins write meanwhile."""
-        snapshot = self._snapshot()
-        deployments = choose_model(context.principal, context.request.model, snapshot)
-        return order_deployments(deployments, attempts_max=1 + snapshot.settings.num_retries, draw=self._draw)
-
-    async def _dispatch(self, call: RunningCall, admitted: Admitted) -> Answer:
-        """Try the deployments in order until one answers. Raises the last one's UpstreamError."""
-        failure: UpstreamError | None = None
-        for deployment in admitted.deployments:
-            if not await admitted.may_try(deployment):
-                continue
-            call.deployment = deployment
-            provider = self._providers[deployment.target.provider]
+    async def _admit(
+        self, context: CallContext, attribution: Attribution, route: Route, input_tokens: InputTokens
+    ) -> Admitted:
+        """Admit the call to its model group; where only deployments and their providers are full, to a fallback."""
+        while True:
             try:
-                answer = await provider.send(call.request, deployment.target)
-            except UpstreamError as error:
-                call.note_failed_attempt(error)
-                self._settler.count_attempt(deployment, "failure")
-                if not _another_may_answer(error):
+                return await self._admission.admit(context, attribution, route.deployments, input_tokens)
+            except (RateLimited, BudgetExceeded) as error:
+                if error.scope_type not in ("deployment", "provider") or not route.fall_back(FailureKind.RATE_LIMIT):
                     raise
-                log.warning("attempt_failed", deployment_id=deployment.deployment_id, reason=type(error).__name__)
-                failure = error
-                continue
-            self._settler.count_attempt(deployment, "success")
-            return answer
-        assert failure is not None, "the first deployment may always be tried"
-        raise failure
+                self._settler.count_fallback(FailureKind.RATE_LIMIT)
 
-    async def _settle_plain(self, call: RunningCall, answer: Answer, admitted: Admitted) -> PlainAnswer:
+    async def _dispatch(
+        self,
+        call: RunningCall,
+        route: Route,
+        admitted: Admitted,
+        attribution: Attribution,
+        input_tokens: InputTokens,
+    ) -> tuple[Answered, Admitted]:
+        """Try one model group after the other. Raises the last one's UpstreamError."""
+        while True:
+            try:
+                return await self._attempts.of_group(call, route, admitted), admitted
+            except UpstreamError as error:
+                kind = kind_of_failure(error)
+                following = await self._fall_back(call, route, admitted, attribution, input_tokens, kind)
+                if following is None:
+                    raise
+                admitted = following
+
+    async def _fall_back(
+        self,
+        call: RunningCall,
+        route: Route,
+        admitted: Admitted,
+        attribution: Attribution,
+        input_tokens: InputTokens,
+        kind: FailureKind,
+    ) -> Admitted | None:
+        """Admit the call to the next model group that takes it; None when there is none."""
+        stepped_back = False
+        while route.fall_back(kind):
+            if not stepped_back:  # First: what the call holds is not to stand in its own way.
+                admitted.step_back()
+                stepped_back = True
+            try:
+                following = await self._admission.admit(call.context, attribution, route.deployments, input_tokens)
+            except (RateLimited, BudgetExceeded, BudgetUnknown, BadRequest):
+                continue
+            call.deployment = following.deployments[0]
+            try:
+                self._settler.readmit(call.intent(), following)
+            except LedgerUnavailable:
+                break
+            self._settler.count_fallback(kind)
+            return following
+        if stepped_back:
+            await admitted.count_again()
+        return None
+
+    async def _settle_plain(self, call: RunningCall, answered: Answered, headers: Headers) -> PlainAnswer:
         """Meter a whole answer and put its event into the journal before it leaves."""
-        try:
-            facts = read_answer(answer.body)
-        except UpstreamError as error:
-            await self._settler.end(
-                call.event(
-                    status="failure",
-                    ended_at=self._settler.now(),
-                    usage=Usage(input_tokens=call.input_tokens_estimate),
-                    usage_source="estimated",
-                    failure=Failure.of(error),
-                )
-            )
-            raise
-        usage = facts.usage
+        answer, reading = answered
+        assert reading is not None
+        facts = reading.facts
+        usage, usage_source = _usage_of(call, facts, answer)
+        event = call.event(
+            status="failure" if facts.error is not None else "success",
+            ended_at=self._settler.now(),
+            usage=usage,
+            usage_source=usage_source,
+            reported_cost_nano_usd=facts.reported_cost_nano_usd,
+            provider_response_id=facts.response_id,
+            failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
+        )
+        await self._settler.end(event)
+        headers += cost_header(event)
+        types = answer.reading.content_types
+        return PlainAnswer(
+            status=answer.status,
+            content_type=answer.content_type if types is None else types.plain,
+            body=reading.body,
+            headers=headers,
+        )
+
+    async def _settle_unusable(self, call: RunningCall, route: Route, error: UnusableAnswer) -> PlainAnswer:
+        """Nothing better came than an answer that is none: the upstream has perhaps billed it.
+
+        One that is in the dialect is passed on as it is; for one that is not, its UpstreamError is raised.
+        """
+        call.failed_attempts.pop()  # The event itself tells of the last one, with its usage.
+        headers = route_headers(call.deployment, route)
+        if error.answered.reading is not None:
+            return await self._settle_plain(call, error.answered, headers)
+        reason = meant(error)
         await self._settler.end(
             call.event(
-                status="failure" if facts.error is not None else "success",
+                status="failure",
                 ended_at=self._settler.now(),
-                usage=usage or _estimated_usage(call, answer),
-                usage_source="provider" if usage is not None else "estimated",
-                reported_cost_nano_usd=facts.reported_cost_nano_usd,
-                provider_response_id=facts.response_id,
-                failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
+                usage=Usage(input_tokens=call.input_tokens_estimate),
+                usage_source="estimated",
+                failure=Failure.of(reason),
             )
         )
-        return PlainAnswer(
-            status=answer.status, content_type=answer.content_type, body=answer.body, headers=admitted.headers()
-        )
+        reason.headers = headers
+        raise reason
 
 
-def _another_may_answer(error: UpstreamError) -> bool:
-    """Whether the next deployment may do better: the request itself is not what is wrong."""
-    if not isinstance(error, UpstreamRefused):
-        return True
-    return error.http_status >= 500 or error.http_status in _RETRIED_STATUSES
+def _usage_of(call: RunningCall, facts: AnswerFacts, answer: Answer) -> tuple[Usage, UsageSource]:
+    """Return what is billed: what the provider counted, else an estimate; nothing where it bills nothing."""
+    if call.request.endpoint in UNBILLED:
+        return NO_USAGE, "none"
+    if facts.usage is not None:
+        return facts.usage, "provider"
+    return _estimated_usage(call, answer), "estimated"
 
 
 def _estimated_usage(call: RunningCall, answer: Answer) -> Usage:
     """Bound the usage of an answer that does not tell it: embeddings have no output, others their whole body."""
-    if call.request.endpoint == "embeddings":
+    if call.request.endpoint in NOT_GENERATING:
         return Usage(input_tokens=call.input_tokens_estimate)
     return Usage(
         input_tokens=call.input_tokens_estimate,

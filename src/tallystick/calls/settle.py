@@ -41,6 +41,21 @@ class Settler:
         self._running[intent.event_id] = admitted
         self._metrics.open_calls.inc()
 
+    def readmit(self, intent: SpendEvent, admitted: Admitted) -> None:
+        """The call goes on in another model group, with other holds: write its intent anew.
+
+        Raises LedgerUnavailable when the journal can't take it; then the new holds have ended.
+        """
+        try:
+            self._journal.append_intent(intent)
+        except BaseException:
+            admitted.cancel()
+            raise
+        self._running[intent.event_id] = admitted
+
+    def count_fallback(self, reason: str) -> None:
+        self._metrics.fallbacks.labels(reason).inc()
+
     def is_running(self, event_id: str) -> bool:
         """Whether a call has begun and has no event yet."""
         return event_id in self._running

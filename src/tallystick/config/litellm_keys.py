@@ -76,7 +76,7 @@ ROUTER_SETTINGS = _names("""
     debug_level
 """)
 LITELLM_PARAMS = _names("""
-    order tags litellm_credential_name max_parallel_requests region_name custom_llm_provider drop_params
+    litellm_credential_name max_parallel_requests region_name custom_llm_provider drop_params
     additional_drop_params tpm rpm use_in_pass_through configurable_clientside_auth_params max_budget
     budget_duration max_file_size_mb default_api_key_tpm_limit default_api_key_rpm_limit vertex_project
     vertex_location vertex_credentials aws_access_key_id aws_secret_access_key aws_session_token aws_region_name

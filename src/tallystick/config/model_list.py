@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tallystick.config.record import Frozen
+from tallystick.config.record import Frozen, Seconds
+from tallystick.config.routing_settings import Retries
 
 PRICE_FIELDS = frozenset(
     {
@@ -68,12 +69,22 @@ class LitellmParams(_PricedRecord):
     stream_timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds."""
     weight: Annotated[int, Field(ge=0)] | None = None
+    order: int | None = None
+    """Deployments with the lowest are tried before the others of their group."""
+    tags: tuple[str, ...] = ()
+    """Calls with one of these tags come here, where `enable_tag_filtering` is on."""
+    num_retries: Retries | None = None
+    cooldown_time: Seconds | None = None
+    """Seconds for which it is left alone when it fails."""
     rpm: Annotated[int, Field(ge=0)] | None = None
     tpm: Annotated[int, Field(ge=0)] | None = None
     max_parallel_requests: Annotated[int, Field(ge=0)] | None = None
-    max_retries: Annotated[int, Field(ge=0)] | None = None
+    max_retries: Retries | None = None
+    """The same as `num_retries`, which goes before it."""
     extra_headers: Mapping[str, str] = Field(default={}, repr=False)
     mock_response: str | None = None
+    drop_params: bool | None = None
+    """Whether what the upstream's dialect can't say is dropped; None: as the setting says."""
     base_model: str | None = None
     litellm_credential_name: str | None = None
     """A credential whose values hold where this deployment has none of its own."""

@@ -25,8 +25,9 @@ from tallystick.config.places import Given, Place, negated
 from tallystick.config.rate_settings import RateSettings
 from tallystick.config.record import Frozen
 from tallystick.config.redis_settings import RedisSettings
+from tallystick.config.routing_settings import RoutingSettings
 from tallystick.config.storage_settings import CommitterSettings, DatabaseSettings, JournalSettings
-from tallystick.config.traffic_settings import RoutingSettings, ServerSettings, StreamSettings, UpstreamSettings
+from tallystick.config.traffic_settings import ServerSettings, StreamSettings, UpstreamSettings
 
 __all__ = [
     "AlertSettings",

@@ -1,13 +1,11 @@
-"""Settings of what moves calls: server, upstream connections, routing, streams."""
+"""Settings of what moves calls: server, upstream connections, streams."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from tallystick.config.places import Given, Place, megabytes
-from tallystick.config.record import MIB, Count, Frozen, PositiveCount, Seconds
+from tallystick.config.record import MIB, Frozen, PositiveCount, Seconds
 
 
 class ServerSettings(Frozen):
@@ -57,7 +55,8 @@ class UpstreamSettings(Frozen):
         Seconds,
         Given(
             name="upstream_timeout_seconds",
-            description="Longest wait for a whole plain answer; a deployment's `timeout` goes before it.",
+            description="Longest wait for a whole plain answer; a deployment's and the request's `timeout` go before "
+            "it.",
             file=("router_settings.timeout", "litellm_settings.request_timeout"),
         ),
     ] = 600.0
@@ -65,8 +64,8 @@ class UpstreamSettings(Frozen):
         Seconds | None,
         Given(
             name="upstream_stream_timeout_seconds",
-            description="Longest pause inside a stream; a deployment's `stream_timeout` goes before it. "
-            "None: the same as `upstream_timeout_seconds`.",
+            description="Longest wait for the first byte of a stream, and longest pause inside it; a deployment's and "
+            "the request's `stream_timeout` go before it. None: as `timeout`.",
             file=("router_settings.stream_timeout",),
         ),
     ] = None
@@ -77,20 +76,15 @@ class UpstreamSettings(Frozen):
     keepalive_seconds: Annotated[
         Seconds, Given(name="upstream_keepalive_seconds", description="How long an idle connection is kept open.")
     ] = 15.0
-
-
-class RoutingSettings(Frozen):
-    """The choice of deployments."""
-
-    num_retries: Annotated[
-        Count,
-        Field(le=20),
+    drop_params: Annotated[
+        bool,
         Given(
-            name="num_retries",
-            description="Further tries of a call after one that failed in a way that may pass.",
-            file=("router_settings.num_retries", "litellm_settings.num_retries"),
+            name="drop_params",
+            description="Whether fields of a request that the dialect of the upstream can't say are dropped. Otherwise "
+            "they are refused. A deployment's `drop_params` goes before it, and the request's before both.",
+            file=("litellm_settings.drop_params",),
         ),
-    ] = 2
+    ] = False
 
 
 class StreamSettings(Frozen):

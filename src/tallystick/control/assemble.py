@@ -10,6 +10,7 @@ from tallystick.control.deployment import Deployment, LeftOut, Snapshot
 from tallystick.control.live_settings import LiveSettings
 from tallystick.control.objects import ControlObject, Kind, spec_as
 from tallystick.control.specs import AccessGroupSpec
+from tallystick.control.wildcards import WildcardGroups, is_wildcard
 
 _Groups = dict[str, list[Deployment]]
 
@@ -39,6 +40,12 @@ def assemble(
         model_groups=_frozen(everybodys),
         team_model_groups={team_id: _frozen(groups) for team_id, groups in of_teams.items()},
         access_groups={name: frozenset(models) for name, models in access_groups.items()},
+        wildcards=WildcardGroups(everybodys.items()),
+        team_wildcards={
+            team_id: WildcardGroups(groups.items())
+            for team_id, groups in of_teams.items()
+            if any(map(is_wildcard, groups))
+        },
         settings=settings,
         left_out=tuple(left_out),
     )

@@ -15,7 +15,8 @@ from tallystick.control.candidates import Candidate, candidate_of_object, candid
 from tallystick.control.deployment import Deployment, LeftOut, Snapshot
 from tallystick.control.objects import ControlObject, Kind
 from tallystick.control.prices import PriceList
-from tallystick.control.resolve import Around, CannotServe, Resolved, resolve
+from tallystick.control.resolve import Around, Resolved, resolve
+from tallystick.control.resolving import CannotServe
 from tallystick.control.sealer import Sealer
 from tallystick.control.secret_fields import masked
 from tallystick.control.store import Loaded
@@ -175,17 +176,23 @@ class SnapshotBuilder:
         )
 
     def _around_of(self, written: Written) -> Around:
-        upstream = self.settings.upstream
         return Around(
             environment=written.environment,
             credentials=written.credentials,
             costs=written.settings.costs,
             prices=self._price_list,
             now=self._clock.now(),
-            timeout_seconds=upstream.timeout_seconds,
-            stream_idle_seconds=upstream.stream_timeout_seconds or upstream.timeout_seconds,
+            timeout_seconds=written.settings.timeout_seconds,
+            drop_params=self.settings.upstream.drop_params,
+            stream_timeout_seconds=written.settings.stream_timeout_seconds,
             parallel_requests=self.settings.rates.deployment_parallel_requests,
+            note_change=self._note_change,
         )
+
+    def _note_change(self, until: datetime | None) -> None:
+        """A model of a wildcard group was asked for, whose price holds until then."""
+        if until is not None and (self.prices_until is None or until < self.prices_until):
+            self.prices_until = until
 
     def _resolved(self, held: ControlObject, around: Around) -> Resolved:
         candidate = candidate_of_object(held, self._sealer.open(held.kind, held.object_id, held.spec))

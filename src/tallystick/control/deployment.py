@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from tallystick.control.live_settings import LiveSettings
+from tallystick.control.wildcards import WildcardGroups
 from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import Target
 
@@ -30,7 +31,14 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
     price: PriceSheet | None
     """None: the price is unknown, and events say so."""
-    weight: int = 1
+    weight: int | None = None
+    order: int | None = None
+    """Those with the lowest are tried before the others of the group; None comes last."""
+    tags: tuple[str, ...] = ()
+    num_retries: int | None = None
+    """None: as the settings say."""
+    cooldown_seconds: float | None = None
+    """None: as the upstream or the settings say."""
     rates: DeploymentRates | None = None
     """None: it is not limited."""
     team_id: str = ""
@@ -38,6 +46,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     access_groups: tuple[str, ...] = ()
     context_tokens: int | None = None
     """The most input tokens, where the list of prices knows them."""
+    input_tokens_max: int | None = None
+    """The most input tokens: `model_info.max_input_tokens`, else `context_tokens`."""
+    named: Callable[[str], Deployment] | None = None
+    """Of a wildcard group: what it serves a model's name with. Raises CannotServe."""
+    is_of_wildcard: bool = False
+    """It was made for a name by a wildcard group, and shares its id with the others of it."""
     credential_name: str = ""
     shown_params: Mapping[str, Any] = {}  # Any: JSON.
     """`litellm_params` with secrets masked."""
@@ -63,13 +77,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Of single teams: by team id, then by name. A team's own model needs no entry in the team's list of models."""
     access_groups: Mapping[str, frozenset[str]] = {}
     """The models of each access group, by the group's name and by its id."""
+    wildcards: WildcardGroups = WildcardGroups(())
+    team_wildcards: Mapping[str, WildcardGroups] = {}
     settings: LiveSettings = LiveSettings()
     left_out: tuple[LeftOut, ...] = ()
 
     def find(self, model_group: str, *, team_id: str = "") -> tuple[Deployment, ...]:
         """Return the deployments of a name as callers of a team see it; () when there is none."""
         own = self.team_model_groups.get(team_id, {}).get(model_group) if team_id else None
-        return own or self.model_groups.get(model_group, ())
+        found = own or self.model_groups.get(model_group)
+        if found and found[0].named is None:
+            return found
+        if team_id in self.team_wildcards and (own := self.team_wildcards[team_id].find(model_group)):
+            return own
+        return self.wildcards.find(model_group)
 
     def groups_seen_by(self, team_id: str) -> Mapping[str, tuple[Deployment, ...]]:
         """Return all model groups as callers of a team see them; '' sees those of everybody."""

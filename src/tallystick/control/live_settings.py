@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
 import pydantic
 
 from tallystick.config.accounting_settings import CostSettings
-from tallystick.config.settings import Settings
+from tallystick.config.places import OWN_SECTION
+from tallystick.config.settings import RoutingSettings, Settings
+from tallystick.control.live_routing import ROUTING, TIMEOUTS, check_routing, checks_seconds, live_routing, live_type
 
 DISCOUNTS: Final = "litellm_settings.cost_discount_config"
 MARGINS: Final = "litellm_settings.cost_margin_config"
-OF_COSTS: Final = frozenset((DISCOUNTS, MARGINS))
-"""On these the price of every deployment depends."""
-NUM_RETRIES: Final = ("router_settings.num_retries", "litellm_settings.num_retries")
-"""The first one that is set holds."""
+OF_DEPLOYMENTS: Final = frozenset((DISCOUNTS, MARGINS, *(name for names in TIMEOUTS.values() for name in names)))
+"""On these every deployment depends: its price and its timeouts."""
 PUBLIC_MODEL_GROUPS: Final = "litellm_settings.public_model_groups"
 BUDGET_ROLLOVER: Final = "litellm_settings.budget_rollover"
 BLOCK_UNPRICED: Final = "litellm_settings.block_requests_for_models_without_pricing"
-_RETRIES_MAX: Final = 20
 _LIST_MAX: Final = 10_000
 
 
@@ -28,8 +28,11 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is in force at a revision: the file's, and the database's where the file has none."""
 
     costs: CostSettings = CostSettings()
-    num_retries: int = 2
-    """Further tries of a call after one that failed in a way that may pass."""
+    routing: RoutingSettings = RoutingSettings()
+    timeout_seconds: float = 600.0
+    """Of a whole plain answer, where a deployment says nothing else."""
+    stream_timeout_seconds: float | None = None
+    """Of the first byte of a stream and of pauses in it; None: as of a plain answer."""
     public_model_groups: tuple[str, ...] = ()
     budget_rollover: bool = False
     """Whether what was spent above the limit of a budget window counts in the next one too."""
@@ -58,10 +61,12 @@ def live_settings(settings: Settings, written: Mapping[str, Any]) -> LiveSetting
     if any(value is not None for value in given.values()):
         kept = {"discounts": costs.discounts, "margins": costs.margins}
         costs = CostSettings.model_validate(kept | {name: value for name, value in given.items() if value is not None})
-    retries = next((values[name] for name in NUM_RETRIES if name in values), settings.routing.num_retries)
+    upstream = settings.upstream
     return LiveSettings(
         costs=costs,
-        num_retries=retries,
+        routing=live_routing(settings.routing, values),
+        timeout_seconds=_first(values, "timeout", upstream.timeout_seconds),
+        stream_timeout_seconds=_first(values, "stream_timeout", upstream.stream_timeout_seconds),
         public_model_groups=tuple(values.get(PUBLIC_MODEL_GROUPS, settings.control.public_model_groups)),
         budget_rollover=values.get(BUDGET_ROLLOVER, settings.budgets.rollover),
         denies_unknown_prices=(
@@ -70,6 +75,10 @@ def live_settings(settings: Settings, written: Mapping[str, Any]) -> LiveSetting
         ),
         values={name: value for name, value in (*settings.file_values.items(), *values.items()) if name in LIVE},
     )
+
+
+def _first(values: Mapping[str, Any], timeout: str, default: Any) -> Any:  # Any: JSON that was checked.
+    return next((values[name] for name in TIMEOUTS[timeout] if name in values), default)
 
 
 def _costs(field: str) -> Callable[[Any], object]:  # Any: JSON.
@@ -94,7 +103,6 @@ def _is(of: Any, words: str) -> Callable[[Any], object]:  # Any: a type as msgsp
     return check
 
 
-_RETRIES: Final = _is(Annotated[int, msgspec.Meta(ge=0, le=_RETRIES_MAX)], f"a whole number from 0 to {_RETRIES_MAX}")
 _SWITCH: Final = _is(bool, "true or false")
 _OBJECT: Final = _is(dict[str, Any], "a JSON object")  # Any: JSON.
 _TEXTS: Final = _is(Annotated[list[str], msgspec.Meta(max_length=_LIST_MAX)], "a list of texts")
@@ -109,12 +117,23 @@ LIVE: Final[Mapping[str, LiveSetting]] = {
         check=_costs("margins"),
     ),
     **{
-        name: LiveSetting(
-            description="Further tries of a call after one that failed in a way that may pass.",
-            type_name="Integer",
-            check=_RETRIES,
+        place.name: LiveSetting(
+            description=entry.description,
+            type_name=live_type(entry),
+            check=partial(check_routing, entry.field_path[-1]),
         )
-        for name in NUM_RETRIES
+        for entry in ROUTING
+        for place in entry.file_places
+        if not place.name.startswith(OWN_SECTION)
+    },
+    **{
+        name: LiveSetting(
+            description="Longest wait for a whole plain answer, or for a stream's first byte and between its parts.",
+            type_name="Float",
+            check=checks_seconds,
+        )
+        for names in TIMEOUTS.values()
+        for name in names
     },
     PUBLIC_MODEL_GROUPS: LiveSetting(
         description="Model groups that /model_group/info calls public.", type_name="List", check=_TEXTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,6 +16,8 @@ from tallystick.config.references import resolve_text
 from tallystick.control.candidates import Candidate
 from tallystick.control.deployment import Deployment, DeploymentRates
 from tallystick.control.prices import PriceList
+from tallystick.control.resolving import CannotServe
+from tallystick.control.wildcards import is_wildcard, model_for
 from tallystick.errors import ConfigError
 from tallystick.pricing.overrides import deployment_sheet
 from tallystick.pricing.price import PriceSheet
@@ -23,14 +26,8 @@ from tallystick.providers.catalog import MOCK_RESPONSE, InvalidTarget, build_tar
 
 _DEPTH_MAX: Final = 32
 _CREDENTIAL: Final = "litellm_credential_name"
-
-
-class CannotServe(ValueError):
-    """A deployment can't be called as it is written; `field` is what to mend, and nothing secret is said."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
+ANY_MODEL: Final = "*"
+"""`litellm_params.model` of a wildcard group that passes any name on."""
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +41,14 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """Called for the first deployment to price: loading the list takes long."""
     now: datetime
     timeout_seconds: float
-    stream_idle_seconds: float
+    stream_timeout_seconds: float | None = None
+    """None: as `timeout_seconds`, or the deployment's own."""
+    drop_params: bool = False
+    """On a deployment that does not say it itself."""
     parallel_requests: int | None = None
     """On a deployment that does not say it itself."""
+    note_change: Callable[[datetime | None], None] = lambda _: None
+    """Told until when a price holds that is looked up later, for a model of a wildcard group."""
 
 
 class Resolved(NamedTuple):
@@ -62,21 +64,45 @@ def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -
     target = _target(entry, around)
     price = _price(entry, target, candidate.deployment_id, around)
     info, params = entry.model_info, entry.litellm_params
+    group = (info.team_id and info.team_public_model_name) or entry.model_name
     deployment = Deployment(
         deployment_id=candidate.deployment_id,
-        model_group=(info.team_id and info.team_public_model_name) or entry.model_name,
+        model_group=group,
         target=target,
         price=price.sheet,
-        weight=1 if params.weight is None else params.weight,
+        weight=params.weight,
+        order=params.order,
+        tags=params.tags,
+        num_retries=params.max_retries if params.num_retries is None else params.num_retries,
+        cooldown_seconds=params.cooldown_time,
         rates=_rates(entry, around),
         team_id=info.team_id or "",
         access_groups=info.access_groups,
         context_tokens=price.context_tokens,
+        input_tokens_max=info.max_input_tokens or price.context_tokens,
+        named=partial(_named, candidate, around, shown, group) if is_wildcard(group) else None,
         credential_name=params.litellm_credential_name or "",
         shown_params=shown.get("litellm_params", {}),
         model_info={**shown.get("model_info", {}), "id": candidate.deployment_id, "db_model": not candidate.from_file},
     )
     return Resolved(deployment, price.until)
+
+
+def _named(
+    candidate: Candidate,
+    around: Around,
+    shown: Mapping[str, Any],  # Any: JSON.
+    pattern: str,
+    name: str,
+) -> Deployment:
+    """Return what a wildcard deployment serves a model's name with. Raises CannotServe."""
+    provider_model = candidate.params.get("model")
+    if isinstance(provider_model, str):
+        params = {**candidate.params, "model": model_for(pattern, provider_model, name)}
+        candidate = msgspec.structs.replace(candidate, model_group=name, params=params)
+    found, until = resolve(candidate, around, shown=shown)
+    around.note_change(until)
+    return msgspec.structs.replace(found, model_group=name, named=None, is_of_wildcard=True)
 
 
 def _rates(entry: ModelEntry, around: Around) -> DeploymentRates | None:
@@ -111,6 +137,9 @@ def _entry(candidate: Candidate, around: Around) -> ModelEntry:
 
 def _target(entry: ModelEntry, around: Around) -> Target:
     params = entry.litellm_params
+    if params.model == ANY_MODEL:  # The provider is in each model's name.
+        return Target(provider="", model=ANY_MODEL, api_base=params.api_base or "")
+    timeout = params.timeout or around.timeout_seconds
     try:
         return build_target(
             params.model,
@@ -119,8 +148,9 @@ def _target(entry: ModelEntry, around: Around) -> Target:
             api_version=params.api_version,
             organization=params.organization,
             extra_headers=params.extra_headers,
-            timeout_seconds=params.timeout or around.timeout_seconds,
-            stream_idle_seconds=params.stream_timeout or around.stream_idle_seconds,
+            timeout_seconds=timeout,
+            drop_params=around.drop_params if params.drop_params is None else params.drop_params,
+            stream_idle_seconds=params.stream_timeout or around.stream_timeout_seconds or timeout,
             options={} if params.mock_response is None else {MOCK_RESPONSE: params.mock_response},
             environment=around.environment,
         )

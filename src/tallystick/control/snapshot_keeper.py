@@ -12,7 +12,7 @@ import structlog
 from tallystick.control.build import NOTHING_LOADED, SnapshotBuilder
 from tallystick.control.deployment import Deployment, Snapshot
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
-from tallystick.control.resolve import CannotServe
+from tallystick.control.resolving import CannotServe
 from tallystick.control.store import ControlStore, Loaded
 
 log = structlog.get_logger(__name__)

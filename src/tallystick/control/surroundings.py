@@ -10,7 +10,7 @@ import msgspec
 from tallystick.config.references import resolve_text
 from tallystick.config.settings import Settings
 from tallystick.control.deployment import LeftOut
-from tallystick.control.live_settings import LIVE, OF_COSTS, LiveSettings, live_settings
+from tallystick.control.live_settings import LIVE, OF_DEPLOYMENTS, LiveSettings, live_settings
 from tallystick.control.objects import ControlObject, Kind, spec_as
 from tallystick.control.specs import CredentialSpec, SettingSpec, VariableSpec
 from tallystick.control.store import Loaded
@@ -32,7 +32,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     revisions: Mapping[str, int]
     """Of each of the database's credentials."""
     token: tuple[tuple[str, int], ...]
-    """Equal while all is that a deployment is resolved with, but for its credential: environment and costs."""
+    """Equal while all is that a deployment is resolved with, but its credential: environment, costs, timeouts."""
 
 
 def read_written(
@@ -70,7 +70,7 @@ def read_written(
                     credential if isinstance(credential, str) else credential.credential_values
                 )
             case Kind.SETTING:
-                if held.object_id in OF_COSTS:
+                if held.object_id in OF_DEPLOYMENTS:
                     token.append((held.object_id, held.revision))
                 setting = opener.open(held, SettingSpec, check=_check_setting)
                 if isinstance(setting, SettingSpec):

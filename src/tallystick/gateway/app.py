@@ -18,7 +18,8 @@ from tallystick.calls.metered_stream import MeteredStream
 from tallystick.calls.model_choice import callable_models
 from tallystick.calls.pipeline import Pipeline
 from tallystick.control.deployment import Snapshot
-from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError
+from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
+from tallystick.gateway.call_paths import CallPath, find_call
 from tallystick.gateway.health import HealthPages
 from tallystick.gateway.http import (
     ASGIApp,
@@ -36,23 +37,13 @@ from tallystick.gateway.http import (
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
-from tallystick.wire.error_envelope import envelope, render
+from tallystick.wire.caller_dialects import CALLER_DIALECTS
+from tallystick.wire.error_envelope import envelope
 from tallystick.wire.model_list import render_model, render_model_list
-from tallystick.wire.openai_request import Endpoint, parse_request
+from tallystick.wire.openai_request import OPENAI
 
 log = structlog.get_logger()
 
-_ENDPOINTS: Mapping[str, Endpoint] = {
-    "/v1/chat/completions": "chat/completions",
-    "/chat/completions": "chat/completions",
-    "/v1/completions": "completions",
-    "/completions": "completions",
-    "/v1/embeddings": "embeddings",
-    "/embeddings": "embeddings",
-}
-_ENGINE_PATH = re.compile(
-    r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+?)/(?P<endpoint>chat/completions|completions|embeddings)"
-)
 _MODEL_PATH = re.compile(r"(?:/v1)?/models/(?P<model>.+)")
 _MODEL_LIST_PATHS = ("/v1/models", "/models")
 _CALL_ID, _EVENT_ID = b"x-litellm-call-id", b"x-tallystick-event-id"
@@ -98,35 +89,32 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Every answer, errors included, carries the id that its event has or would have."""
         path: str = scope["path"]
-        endpoint = _ENDPOINTS.get(path)
-        if endpoint is not None:
-            await self._serve(scope, receive, send, endpoint=endpoint, model=None)
-        elif (engine := _ENGINE_PATH.fullmatch(path)) is not None:
-            await self._serve(
-                scope, receive, send, endpoint=_ENDPOINTS["/" + engine["endpoint"]], model=engine["model"]
-            )
+        found = find_call(path)
+        if found is not None:
+            await self._serve(scope, receive, send, call=found[0], model=found[1])
         elif path in _MODEL_LIST_PATHS or (path.startswith(("/v1/models/", "/models/"))):
-            await self._serve(scope, receive, send, endpoint=None, model=None)
+            await self._serve(scope, receive, send, call=None, model=None)
         elif (page := self._health.page(path)) is not None:
             await page(scope, receive, send)
         else:
             await self._fallback(scope, receive, send)
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, *, endpoint: Endpoint | None, model: str | None
+        self, scope: Scope, receive: Receive, send: Send, *, call: CallPath | None, model: str | None
     ) -> None:
-        """Answer a request of the data plane, or say in OpenAI's envelope why not."""
+        """Answer a request of the data plane, or say in the caller's dialect why not; without a call, list models."""
         started_at = truncate_to_millisecond(self._clock.now())
         event_id = new_event_id(started_at)
         id_header = event_id.encode()
         ids = [(_CALL_ID, id_header), (_EVENT_ID, id_header)]
         started = _StartNote(send)
+        dialect = OPENAI if call is None else call.dialect
         try:
             headers = dict(scope["headers"])
             principal = await self._authenticate(headers)
             if principal.allowed_routes or principal.key_type:
-                _require_route(principal, scope["path"], endpoint)
-            if endpoint is None:
+                _require_route(principal, scope["path"], call)
+            if call is None:
                 await self._show_models(scope, started, principal, ids)
                 return
             if scope["method"] != "POST":
@@ -137,8 +125,8 @@ class Gateway:
             context = CallContext(
                 event_id=event_id,
                 started_at=started_at,
-                path="/v1/" + endpoint,
-                request=parse_request(endpoint, body, model_in_path=model),
+                path="/v1/" + call.endpoint,
+                request=call.read(body, headers, model=model),
                 principal=principal,
                 headers=headers,
                 requester_ip=_client_address(scope),
@@ -153,12 +141,12 @@ class Gateway:
         except ClientGone:
             return
         except TallystickError as error:
-            await self._refuse(started, error, ids)
+            await self._refuse(started, error, ids, dialect)
         except Exception:
             log.exception("call_crashed", event_id=event_id)
             self._metrics.internal_errors.inc()
             await self._refuse(
-                started, TallystickError(f"Something unexpected happened; see the log for {event_id}."), ids
+                started, TallystickError(f"Something unexpected happened; see the log for {event_id}."), ids, dialect
             )
 
     def _check_admitting(self) -> None:
@@ -181,23 +169,24 @@ class Gateway:
         else:
             raise NotFound(f"There is no model '{asked['model'][:256]}'; GET /v1/models lists them.", param="model")
 
-    async def _refuse(self, started: _StartNote, error: TallystickError, ids: HeaderList) -> None:
+    async def _refuse(self, started: _StartNote, error: TallystickError, ids: HeaderList, dialect: str) -> None:
         """Send an error, unless an answer has begun: then the server drops the connection without the answer's end."""
         if isinstance(error, LedgerUnavailable) or started.begun:
             log.error("call_refused", reason=error.message, answer_begun=started.begun)
         if started.begun:
             return
-        status, body, extra = render(error)
+        status, body, extra = CALLER_DIALECTS[dialect].render_error(error)
         more = [(name.encode(), header_value(value)) for name, value in extra.items()]
-        await send_answer(started, status, body, [*ids, *more])
+        told = error.headers if isinstance(error, UpstreamError) else ()
+        await send_answer(started, status, body, [*ids, *told, *more])
 
 
-def _require_route(principal: Principal, path: str, endpoint: Endpoint | None) -> None:
+def _require_route(principal: Principal, path: str, call: CallPath | None) -> None:
     """Raise PermissionDenied when the key may not use this route, by whichever of its spellings it names it."""
-    if endpoint is None:
+    if call is None:
         require_route(principal, RouteKind.MODEL_LIST, path, *_MODEL_LIST_PATHS)
     else:
-        require_route(principal, RouteKind.CALL, path, "/" + endpoint, "/v1/" + endpoint)
+        require_route(principal, RouteKind.CALL, path, "/" + call.endpoint, "/v1/" + call.endpoint)
 
 
 class _StartNote:

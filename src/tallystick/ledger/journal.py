@@ -96,6 +96,8 @@ class Journal:
     def append_intent(self, event: SpendEvent) -> None:
         """Write down that a call is about to be dispatched, as it should read if nothing more is heard of it.
 
+        Another intent of the same call stands in place of the one before.
+
         Raises LedgerUnavailable when the byte limit is reached or the disk is full, unless the policy is `shed`: then
         the call goes on without an intent.
         """
@@ -339,6 +341,7 @@ class Journal:
         return self.size_bytes + self._reserved_bytes + needed > self._limits.bytes_max
 
     def _keep_open(self, event_id: str, frame: bytes) -> None:
+        self._close_intent(event_id)
         self._open[event_id] = frame
         self._reserved_bytes += len(frame) + _GROWTH_BYTES
 

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.wire.call_request import CallRequest
+from tallystick.wire.dialect import Reading
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """`openai`: base + '/' + endpoint; `azure`: base + '/openai/deployments/' + model + '/' + endpoint."""
     options: Mapping[str, object] = {}
     """What an adapter needs besides, such as `mock_response`."""
+    drop_params: bool = False
+    """Whether fields of a request that the upstream's dialect can't say are dropped, not refused."""
     timeout_seconds: float = 600.0
     """Until the whole answer is there; for a stream, until its first byte."""
     stream_idle_seconds: float = 600.0
@@ -34,13 +37,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer:
-    """An upstream's answer with a 2xx status.
+    """An upstream's answer with a 2xx status, as it came, and how it is to be read.
 
     A plain answer has `body`; a stream has `chunks`, which yields bytes as they come and must be either exhausted or
     closed with `aclose()`.
     """
 
-    __slots__ = ("body", "chunks", "content_type", "headers", "status")
+    __slots__ = ("body", "chunks", "content_type", "headers", "reading", "status")
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class Answer:
         status: int,
         content_type: str,
         headers: Mapping[str, str],
+        reading: Reading,
         body: bytes = b"",
         chunks: ClosableStream | None = None,
     ) -> None:
         self.status = status
         self.content_type = content_type
         self.headers = headers
+        self.reading = reading
         self.body = body
         self.chunks = chunks
 
@@ -70,8 +75,10 @@ class ClosableStream(Protocol):
 class Provider(Protocol):
     """One upstream family."""
 
-    async def send(self, request: OpenAIRequest, target: Target) -> Answer:
+    async def send(self, request: CallRequest, target: Target) -> Answer:
         """Call the upstream and return its answer once the status is known (and, if plain, the body is complete).
 
-        Raises UpstreamRefused for a status of 400 and above, UpstreamTimeout, UpstreamUnreachable, UpstreamGarbled.
+        A request in another dialect than the upstream's is translated; see `providers.translator`. Raises
+        Untranslatable and BadRequest before anything is sent; UpstreamRefused for a status of 400 and above,
+        UpstreamTimeout, UpstreamUnreachable, UpstreamGarbled.
         """

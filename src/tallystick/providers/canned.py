@@ -14,8 +14,9 @@ import msgspec
 
 from tallystick.errors import UpstreamRefused
 from tallystick.providers.base import Answer
+from tallystick.wire.call_request import CallRequest
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
 from tallystick.wire.token_estimate import estimate_input_tokens
 
 JSON = "application/json"
@@ -34,7 +35,7 @@ class Canned:
         self._new_id = new_id
         self._now_seconds = now_seconds
 
-    def text_answer(self, request: OpenAIRequest, *, model: str, text: str) -> Answer:
+    def text_answer(self, request: CallRequest, *, model: str, text: str) -> Answer:
         """Answer a chat or completion request with this text, cut to the caller's limit, plain or streamed."""
         if request.choices > _CHOICES_MAX:
             raise refusal(400, f"'n' may be at most {_CHOICES_MAX}.", param="n")
@@ -46,7 +47,7 @@ class Canned:
         usage = _usage(estimate_input_tokens(request).estimate, len(tokens) * request.choices)
         head = self._head(request, model)
         if request.stream:
-            return _stream(_events(request, head, tokens, finish_reason, usage))
+            return _stream(_events(request, head, tokens, finish_reason, usage), shows_usage=request.client_wants_usage)
         is_chat = request.endpoint == "chat/completions"
         content = (
             {"message": {"role": "assistant", "content": "".join(tokens)}} if is_chat else {"text": "".join(tokens)}
@@ -57,7 +58,7 @@ class Canned:
         ]
         return _plain({**head, "choices": choices, "usage": usage})
 
-    def embedding_answer(self, request: OpenAIRequest, *, model: str) -> Answer:
+    def embedding_answer(self, request: CallRequest, *, model: str) -> Answer:
         """Answer an embedding request with unit vectors that depend on the text alone."""
         try:
             fields = _EMBEDDING.decode(request.raw)
@@ -77,7 +78,7 @@ class Canned:
         usage = {"prompt_tokens": count, "total_tokens": count}
         return _plain({"object": "list", "data": data, "model": model, "usage": usage})
 
-    def _head(self, request: OpenAIRequest, model: str) -> dict[str, Any]:  # Any: JSON.
+    def _head(self, request: CallRequest, model: str) -> dict[str, Any]:  # Any: JSON.
         is_chat = request.endpoint == "chat/completions"
         kind = "chat.completion" if is_chat else "text_completion"
         return {
@@ -96,7 +97,7 @@ def refusal(
     return UpstreamRefused(message, status=status, body=body, content_type=JSON)
 
 
-def last_text(request: OpenAIRequest) -> str:
+def last_text(request: CallRequest) -> str:
     """Return what the caller said last: the text of the last user message, or the prompt."""
     try:
         fields = _TEXTS.decode(request.raw)
@@ -157,15 +158,22 @@ class _Chunks:
 
 
 def _plain(body: dict[str, Any]) -> Answer:  # Any: JSON.
-    return Answer(status=200, content_type=JSON, headers={"content-type": JSON}, body=_ENCODER.encode(body))
+    headers = {"content-type": JSON}
+    return Answer(status=200, content_type=JSON, headers=headers, reading=USAGE_SHOWN, body=_ENCODER.encode(body))
 
 
-def _stream(events: Iterable[bytes]) -> Answer:
-    return Answer(status=200, content_type=EVENT_STREAM, headers={"content-type": EVENT_STREAM}, chunks=_Chunks(events))
+def _stream(events: Iterable[bytes], *, shows_usage: bool) -> Answer:
+    return Answer(
+        status=200,
+        content_type=EVENT_STREAM,
+        headers={"content-type": EVENT_STREAM},
+        reading=USAGE_SHOWN if shows_usage else USAGE_HIDDEN,
+        chunks=_Chunks(events),
+    )
 
 
 def _events(
-    request: OpenAIRequest,
+    request: CallRequest,
     head: dict[str, Any],  # Any: JSON.
     tokens: list[str],
     finish_reason: str,

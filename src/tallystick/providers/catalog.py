@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from typing import Literal
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -19,9 +20,14 @@ MOCK_RESPONSE = "mock_response"
 _UPSTREAM_TIMEOUT_SECONDS = 600.0
 
 
+Adapter = Literal["openai", "anthropic", "demo", "mock"]
+
+
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """One provider prefix."""
 
+    adapter: Adapter = "openai"
+    """Which Provider serves it; `registry` builds one of each."""
     api_base: str = ""
     """Where its calls go unless a deployment says otherwise; '' when each deployment has to say it."""
     key_environment: tuple[str, ...] = ()
@@ -52,6 +58,12 @@ FAMILIES: Mapping[str, Family] = {
         base_environment=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
     ),
     "azure": Family(key_environment=("AZURE_API_KEY",), base_environment=("AZURE_API_BASE",)),
+    "anthropic": Family(
+        adapter="anthropic",
+        api_base="https://api.anthropic.com/v1",
+        key_environment=("ANTHROPIC_API_KEY",),
+        base_environment=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
+    ),
     "groq": Family(api_base="https://api.groq.com/openai/v1", key_environment=("GROQ_API_KEY",)),
     "mistral": Family(api_base="https://api.mistral.ai/v1", key_environment=("MISTRAL_API_KEY",), asks_usage=False),
     "openrouter": Family(api_base="https://openrouter.ai/api/v1", key_environment=("OPENROUTER_API_KEY",)),
@@ -83,17 +95,22 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "custom_openai": _OWN_SERVER,
     "openai_like": _OWN_SERVER,
-    "demo": Family(is_local=True, key_required=False),
-    "mock": Family(is_local=True, key_required=False),
+    "demo": Family(adapter="demo", is_local=True, key_required=False),
+    "mock": Family(adapter="mock", is_local=True, key_required=False),
 }
 
 _OPENAI_NAME = re.compile(r"(?:gpt-|chatgpt-|o\d|text-embedding-|davinci-|babbage-|ft:|codex-)")
-_FIELD_OF_HEADER = {"authorization": "api_key", "api-key": "api_key", "openai-organization": "organization"}
+_FIELD_OF_HEADER = {
+    "authorization": "api_key",
+    "api-key": "api_key",
+    "x-api-key": "api_key",
+    "openai-organization": "organization",
+}
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
 def split_model(provider_model: str, *, has_api_base: bool = False) -> tuple[str, str]:
-    """Split `provider/name` at the first slash. A bare name that OpenAI uses, or one with an api_base, is `openai`.
+    """Split `provider/name` at the first slash. Of a bare name, an api_base or how it begins tells the provider.
 
     Raises InvalidTarget that lists the providers.
     """
@@ -102,6 +119,8 @@ def split_model(provider_model: str, *, has_api_base: bool = False) -> tuple[str
         if not name:
             raise InvalidTarget("model", f"'{provider_model}' names no model: write {provider}/<model>")
         return provider, name
+    if not slash and provider_model.startswith("claude-") and not has_api_base:
+        return "anthropic", provider_model
     if not slash and (has_api_base or _OPENAI_NAME.match(provider_model)):
         return "openai", provider_model
     known = ", ".join(sorted(FAMILIES))
@@ -119,6 +138,7 @@ def build_target(
     extra_headers: Mapping[str, str] | None = None,
     timeout_seconds: float = _UPSTREAM_TIMEOUT_SECONDS,
     stream_idle_seconds: float = _UPSTREAM_TIMEOUT_SECONDS,
+    drop_params: bool = False,
     options: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Target:
@@ -137,6 +157,7 @@ def build_target(
             model=model,
             api_base="",
             options=options,
+            drop_params=drop_params,
             timeout_seconds=timeout_seconds,
             stream_idle_seconds=stream_idle_seconds,
         )
@@ -163,6 +184,7 @@ def build_target(
         query=query,
         path_style=path_style,
         options=options,
+        drop_params=drop_params,
         timeout_seconds=timeout_seconds,
         stream_idle_seconds=stream_idle_seconds,
     )
@@ -184,8 +206,10 @@ def _base_of(provider: str, api_base: str) -> str:
         raise InvalidTarget("api_base", f"api_base is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidTarget("api_base", "api_base must be a base URL such as https://host/v1, without a query")
-    for endpoint in ("/chat/completions", "/completions", "/embeddings"):
+    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages"):
         base = base.removesuffix(endpoint)
+    if FAMILIES[provider].adapter == "anthropic" and not base.endswith("/v1"):
+        base += "/v1"
     if provider == "ollama" and not parts.path.strip("/"):
         base += "/v1"  # Ollama's own API is at the root; its OpenAI dialect is below /v1.
     return base
@@ -205,6 +229,8 @@ def _headers(provider: str, key: str, organization: str | None, extra_headers: M
     headers = {}
     if key and provider == "azure":
         headers["api-key"] = key
+    elif key and FAMILIES[provider].adapter == "anthropic":
+        headers["x-api-key"] = key
     elif key:
         headers["authorization"] = f"Bearer {key}"
     if organization:

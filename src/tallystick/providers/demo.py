@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.canned import Canned, last_text
-from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.providers.translator import Translator
+from tallystick.wire.call_request import CallRequest
 
 _ECHO_CHARACTERS_MAX = 2000
 
@@ -14,11 +15,15 @@ _ECHO_CHARACTERS_MAX = 2000
 class Demo:
     """Says back what it was told, with plausible usage. Tools and images are left alone."""
 
-    def __init__(self, *, new_id: Callable[[], str], now_seconds: Callable[[], int]) -> None:
+    def __init__(self, *, new_id: Callable[[], str], now_seconds: Callable[[], int], translator: Translator) -> None:
+        self._translator = translator
         self._canned = Canned(name="demo", new_id=new_id, now_seconds=now_seconds)
 
-    async def send(self, request: OpenAIRequest, target: Target) -> Answer:
+    async def send(self, request: CallRequest, target: Target) -> Answer:
         """Answer at once; see Provider.send."""
+        return await self._translator.send_local(request, target, self._answer)
+
+    def _answer(self, request: CallRequest, target: Target) -> Answer:
         if request.endpoint == "embeddings":
             return self._canned.embedding_answer(request, model=target.model)
         said = last_text(request)[:_ECHO_CHARACTERS_MAX]

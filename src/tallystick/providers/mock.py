@@ -24,8 +24,9 @@ from tallystick.errors import UpstreamRefused, UpstreamTimeout, UpstreamUnreacha
 from tallystick.providers.base import Answer, Provider, Target
 from tallystick.providers.canned import JSON, Canned
 from tallystick.providers.catalog import MOCK_RESPONSE
+from tallystick.providers.translator import Translator
+from tallystick.wire.call_request import CallRequest
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.openai_request import OpenAIRequest
 
 _REFUSALS = {
     "litellm.BadRequestError": (400, "invalid_request_error", "400"),
@@ -43,12 +44,20 @@ _REFUSALS = {
 class Mock:
     """Answers with the caller's or the deployment's mock response."""
 
-    def __init__(self, *, new_id: Callable[[], str], now_seconds: Callable[[], int]) -> None:
+    def __init__(self, *, new_id: Callable[[], str], now_seconds: Callable[[], int], translator: Translator) -> None:
+        self._translator = translator
         self._canned = Canned(name="mock", new_id=new_id, now_seconds=now_seconds)
 
-    async def send(self, request: OpenAIRequest, target: Target) -> Answer:
+    async def send(self, request: CallRequest, target: Target) -> Answer:
         """Answer, or fail as the text says; see Provider.send."""
         text = request.mock_response
+
+        def answer(asked: CallRequest, target: Target) -> Answer:
+            return self._answer(asked, target, text)
+
+        return await self._translator.send_local(request, target, answer)
+
+    def _answer(self, request: CallRequest, target: Target, text: str | None) -> Answer:
         if text is None:
             text = str(target.options.get(MOCK_RESPONSE, "This is a mock response."))
         refused = _REFUSALS.get(text)
@@ -73,7 +82,7 @@ class Mockable:
         self._provider = provider
         self._mock = mock
 
-    def send(self, request: OpenAIRequest, target: Target) -> Coroutine[Any, Any, Answer]:  # Any: as of async def.
+    def send(self, request: CallRequest, target: Target) -> Coroutine[Any, Any, Answer]:  # Any: as of async def.
         """Hand the call on; see Provider.send."""
         if request.mock_response is not None or MOCK_RESPONSE in target.options:
             return self._mock.send(request, target)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from tallystick.errors import UpstreamGarbled, UpstreamRefused
+from tallystick.providers.asking import Routes, ask
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.destination import Destination
-from tallystick.providers.transport import Transport
-from tallystick.wire.openai_request import Endpoint, OpenAIRequest
+from tallystick.providers.translator import Translator
+from tallystick.providers.transport import RawAnswer, Transport
+from tallystick.wire.call_request import CallRequest
+from tallystick.wire.conversation import Written
+from tallystick.wire.openai_chat_upstream import OpenAIChat
+from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
+from tallystick.wire.openai_request import OPENAI, upstream_body
 
-_ROUTES_MAX = 4096
+_CHAT = "chat/completions"
+_OWN_MODELS = frozenset(("openai", "azure"))
+"""Where new models take `max_completion_tokens` only; elsewhere `max_tokens` is what is known."""
 
 ASK_USAGE = "ask_usage"
 """Option of a Target: False where the upstream refuses `stream_options` (and reports usage unasked)."""
@@ -19,50 +26,52 @@ ASK_USAGE = "ask_usage"
 class OpenAICompatible:
     """The Provider of every OpenAI-compatible upstream; what differs between them is in the Target."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, translator: Translator) -> None:
         self._transport = transport
-        # By identity, with the target itself, so that it lives as long as its id is used here.
-        self._routes: dict[tuple[int, Endpoint], tuple[Target, Destination]] = {}
+        self._translator = translator
+        self._routes = Routes()
 
-    async def send(self, request: OpenAIRequest, target: Target) -> Answer:
+    async def send(self, request: CallRequest, target: Target) -> Answer:
         """Call the upstream; see Provider.send."""
-        route = self._routes.get((id(target), request.endpoint)) or self._add_route(target, request.endpoint)
-        answer = await self._transport.send(
-            "POST",
-            route[1],
-            request.upstream_body(model=target.model, ask_usage=target.options.get(ASK_USAGE) is not False),
-            timeout_seconds=target.timeout_seconds,
+        asks_usage = target.options.get(ASK_USAGE) is not False
+        if request.dialect != OPENAI:
+            return await self._send_translated(request, target, asks_usage=asks_usage)
+        answer = await ask(
+            self._transport,
+            self._route(target, request.endpoint),
+            upstream_body(request, model=target.model, ask_usage=asks_usage),
+            target,
             stream=request.stream,
-            stream_idle_seconds=target.stream_idle_seconds,
+            dialect=_DIALECT,
         )
-        if answer.status >= 400:
-            raise UpstreamRefused(
-                status=answer.status,
-                body=answer.body,
-                content_type=answer.content_type,
-                retry_after=answer.headers.get("retry-after"),
-            )
-        if answer.status >= 300:
-            if answer.chunks is not None:
-                await answer.chunks.aclose()
-            raise UpstreamGarbled(f"The upstream answered with a redirect ({answer.status}); check its api_base.")
         return Answer(
             status=answer.status,
             content_type=answer.content_type,
             headers=answer.headers,
+            reading=USAGE_SHOWN if request.client_wants_usage else USAGE_HIDDEN,
             body=answer.body,
             chunks=answer.chunks,
         )
 
-    def _add_route(self, target: Target, endpoint: Endpoint) -> tuple[Target, Destination]:
-        if len(self._routes) >= _ROUTES_MAX:
-            self._routes.clear()  # Targets of old snapshots; those in use come back at their next call.
-        route = (target, Destination(endpoint_url(target, endpoint), target.headers))
-        self._routes[id(target), endpoint] = route
-        return route
+    async def _send_translated(self, request: CallRequest, target: Target, *, asks_usage: bool) -> Answer:
+        dialect = OpenAIChat(asks_usage=asks_usage, names_completion_tokens=target.provider in _OWN_MODELS)
+
+        async def ask_chat(written: Written) -> RawAnswer:
+            route = self._route(target, _CHAT)
+            return await ask(self._transport, route, written.body, target, stream=request.stream, dialect=dialect)
+
+        return await self._translator.send(request, target, dialect, ask_chat)
+
+    def _route(self, target: Target, endpoint: str) -> Destination:
+        return self._routes.find(target, endpoint) or self._routes.add(
+            target, endpoint, endpoint_url(target, endpoint), target.headers
+        )
 
 
-def endpoint_url(target: Target, endpoint: Endpoint) -> str:
+_DIALECT = OpenAIChat(asks_usage=True, names_completion_tokens=False)
+
+
+def endpoint_url(target: Target, endpoint: str) -> str:
     """Return the whole URL of an endpoint at a target."""
     if target.path_style == "azure":
         url = f"{target.api_base}/openai/deployments/{quote(target.model, safe='')}/{endpoint}"

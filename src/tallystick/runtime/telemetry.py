@@ -87,6 +87,13 @@ class Metrics:
         self.upstream_attempts = self._family(
             "upstream_attempts_total", "Tries on deployments.", ("provider", "outcome")
         )
+        self.deployment_cooldowns = self._family(
+            "deployment_cooldowns_total",
+            "Deployments left alone for a time because they failed.",
+            ("provider", "reason"),
+        )
+        self.fallbacks = self._family("fallbacks_total", "Calls that went on to another model group.", ("reason",))
+        self.routing_shared = self._gauge("routing_shared", "1 where cooldowns and use are shared.", "livemin")
         self.time_to_first_token_seconds = self._histogram(
             "time_to_first_token_seconds", "Time from request to first streamed chunk.", _CALL_BUCKETS
         )

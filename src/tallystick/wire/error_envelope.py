@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from tallystick.errors import RateLimited, TallystickError, UpstreamRefused
+from tallystick.wire.reported import ReportedError
 
 _MESSAGE_CHARACTERS_MAX = 4000
 _RETRY_AFTER_SECONDS = "1"
@@ -23,7 +24,7 @@ _TYPE_BY_STATUS = {
 
 def envelope(*, message: str, error_type: str, param: str | None, code: str) -> bytes:
     """Return the body of an error; `code` is the HTTP status as text."""
-    error = {"message": _printable(message), "type": error_type, "param": param and _printable(param), "code": code}
+    error = {"message": printable(message), "type": error_type, "param": param and printable(param), "code": code}
     return _ENCODER.encode({"error": error})
 
 
@@ -32,12 +33,45 @@ def render(error: TallystickError) -> tuple[int, bytes, dict[str, str]]:
     status = error.http_status
     if isinstance(error, UpstreamRefused):
         headers = {"retry-after": error.retry_after} if error.retry_after else {}
-        return status, keep_or_wrap(status, error.body, error.content_type), headers
+        return status, _refusal(error), headers
     body = envelope(message=error.message, error_type=error.error_type, param=error.param, code=str(status))
     if isinstance(error, RateLimited):
         # The last millisecond passes on the way: a full minute is 60 seconds, not 61.
         return status, body, {"retry-after": str(max(1, math.ceil(error.retry_after_seconds - 0.001)))}
     return status, body, {"retry-after": _RETRY_AFTER_SECONDS} if status == 503 else {}
+
+
+def _refusal(error: UpstreamRefused) -> bytes:
+    """Return a body in this dialect as it is, one in another as what was read of it."""
+    status = error.http_status
+    if error.dialect == "openai":
+        return keep_or_wrap(status, error.body, error.content_type)
+    return envelope(
+        message=error.message,
+        error_type=error.reported_type or type_of_status(status),
+        param=None,
+        code=str(status),
+    )
+
+
+def type_of_status(status: int) -> str:
+    """Return the type of an error that only its status tells of."""
+    return _TYPE_BY_STATUS.get(status, "invalid_request_error" if status < 500 else "upstream_error")
+
+
+def read_error_text(body: bytes) -> ReportedError:
+    """Read the body of an error in any of the shapes that are common; '' where there is no text in it."""
+    if body.lstrip()[:1] in (b"{", b"[", b'"'):
+        try:
+            answer = _JSON.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            answer = None
+        error = answer.get("error") if isinstance(answer, dict) else None
+        kind = error.get("type") if isinstance(error, dict) else None
+        message = _message_in(error) or _message_in(answer)
+        if message:
+            return ReportedError(message[:_MESSAGE_CHARACTERS_MAX], type=kind if isinstance(kind, str) else "")
+    return ReportedError(body[: 4 * _MESSAGE_CHARACTERS_MAX].decode(errors="replace").strip()[:_MESSAGE_CHARACTERS_MAX])
 
 
 def keep_or_wrap(status: int, body: bytes, content_type: str) -> bytes:
@@ -55,7 +89,7 @@ def keep_or_wrap(status: int, body: bytes, content_type: str) -> bytes:
         message = body[: 4 * _MESSAGE_CHARACTERS_MAX].decode(errors="replace").strip()
     return envelope(
         message=message[:_MESSAGE_CHARACTERS_MAX] or f"The upstream answered with status {status} and no text.",
-        error_type=_TYPE_BY_STATUS.get(status, "invalid_request_error" if status < 500 else "upstream_error"),
+        error_type=type_of_status(status),
         param=None,
         code=str(status),
     )
@@ -86,6 +120,6 @@ def _message_in(answer: object) -> str:
     return ""
 
 
-def _printable(text: str) -> str:
-    """Replace what UTF-8 can't hold: lone surrogates, which Python strings can."""
+def printable(text: str) -> str:
+    """Return a text without what UTF-8 can't hold: lone surrogates, which Python strings can."""
     return text.encode(errors="replace").decode()

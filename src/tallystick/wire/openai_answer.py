@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from tallystick.errors import UpstreamGarbled
 from tallystick.wire.openai_usage import (
-    ReportedError,
     ReportedUsage,
     XGroq,
     normalize_usage,
     read_error,
     reported_cost_nano_usd,
 )
-from tallystick.wire.usage import Usage
-
-
-class AnswerFacts(NamedTuple):
-    """What an answer says about itself."""
-
-    usage: Usage | None
-    response_id: str
-    model: str
-    reported_cost_nano_usd: int | None
-    error: ReportedError | None = None
-    """Some routers answer 200 and say inside that the model failed."""
+from tallystick.wire.reported import AnswerFacts
 
 
 def read_answer(body: bytes) -> AnswerFacts:

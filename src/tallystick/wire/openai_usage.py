@@ -6,20 +6,13 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 import msgspec
 
+from tallystick.wire.reported import ReportedError
 from tallystick.wire.usage import Usage
 
 _NANO = Decimal(1_000_000_000)
 _COST_USD_MAX = Decimal(1_000_000)  # One call can't cost more: such a number is garbled, not money.
 _COUNT_MAX = 1_000_000_000  # Above any model's limit: such a number is garbled, and sums must stay inside 64 bits.
 _TICKS_PER_NANO_USD = 10  # xAI counts in ticks of 10⁻¹⁰ USD.
-
-
-class ReportedError(msgspec.Struct, frozen=True):
-    """An error that an upstream reports inside an answer or a stream that began with status 200."""
-
-    message: str
-    type: str = ""
-    code: str = ""
 
 
 class _PromptDetails(msgspec.Struct, gc=False):

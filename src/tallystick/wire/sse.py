@@ -12,7 +12,8 @@ import re
 import msgspec
 
 from tallystick.wire.openai_chunk import StreamChunk, characters_of, read_chunk
-from tallystick.wire.openai_usage import ReportedError, normalize_usage, read_error, reported_cost_nano_usd
+from tallystick.wire.openai_usage import normalize_usage, read_error, reported_cost_nano_usd
+from tallystick.wire.reported import ReportedError
 from tallystick.wire.usage import Usage
 
 HELD_BYTES_MAX = 64 * 1024
@@ -70,6 +71,11 @@ class StreamScanner:
         """The long event is too long to read, and only its last bytes are kept."""
         self._end: bytearray | None = None
         """`[DONE]` and what follows."""
+
+    @property
+    def begun_usage(self) -> Usage | None:
+        """Nothing is told before the end."""
+        return None
 
     @property
     def first_content(self) -> bool:

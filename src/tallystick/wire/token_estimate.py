@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tallystick.wire.openai_request import OpenAIRequest
+from tallystick.wire.call_request import CallRequest
 
 _BYTES_PER_TOKEN = 4  # English text and JSON.
 _BYTES_PER_TOKEN_BEYOND_ASCII = 3  # UTF-8 of most other scripts: about one token a character.
@@ -41,7 +41,7 @@ class InputTokens(NamedTuple):
     """Hardly ever more: what a budget is asked for."""
 
 
-def estimate_input_tokens(request: OpenAIRequest) -> InputTokens:
+def estimate_input_tokens(request: CallRequest) -> InputTokens:
     """Estimate the tokens of a whole request; encoded images, sound and files count as media, not as text."""
     text, tokens = _without_media(request.raw)
     text_bytes = len(text) - request.token_id_bytes
@@ -75,6 +75,8 @@ def _media_names(raw: bytes) -> int:
     if hides_names(raw):
         return 2 * raw.count(b"{")  # Each is an object.
     names = raw.count(b'"image_url"') + raw.count(b'"input_audio"')
+    if b'"source"' in raw:
+        names += 2 * raw.count(b'"source"')  # Anthropic's; it is named once.
     if b'"file' in raw:
         names += raw.count(b'"file"') + raw.count(b'"file_id"')
     return names

@@ -14,6 +14,7 @@ from gateway_kit import RunningGateway, running_gateway, scripted
 from ledger_kit import value_of
 from tallystick.calls import call as call_module
 from tallystick.providers.base import Answer
+from tallystick.wire.openai_reading import USAGE_HIDDEN
 from tallystick.wire.usage import Usage
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -54,11 +55,11 @@ class Chunks:
 
 
 def plain(body: bytes, content_type: str = "application/json") -> Answer:
-    return Answer(status=200, content_type=content_type, headers={}, body=body)
+    return Answer(status=200, content_type=content_type, headers={}, reading=USAGE_HIDDEN, body=body)
 
 
 def streamed(chunks: Chunks, content_type: str = "text/event-stream") -> Answer:
-    return Answer(status=200, content_type=content_type, headers={}, chunks=chunks)
+    return Answer(status=200, content_type=content_type, headers={}, reading=USAGE_HIDDEN, chunks=chunks)
 
 
 def answer_with(gateway: RunningGateway, answer: Answer | Exception) -> None:

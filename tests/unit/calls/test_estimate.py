@@ -11,7 +11,8 @@ from tallystick.calls.estimate import FREE, CallEstimator, priced
 from tallystick.control.deployment import Deployment
 from tallystick.pricing.price import PriceSheet, Rate
 from tallystick.providers.base import Target
-from tallystick.wire.openai_request import Endpoint, parse_request
+from tallystick.wire.call_request import Endpoint
+from tallystick.wire.openai_request import parse_request
 from tallystick.wire.token_estimate import estimate_input_tokens
 
 USD = 10**9

@@ -26,8 +26,8 @@ def warnings_of(tmp_path):
         ("general_settings: {alerting_threshold: 300}", f"general_settings.alerting_threshold: {NOT_YET}"),
         ("general_settings: {alertin: 1}", "general_settings.alertin: unknown setting; did you mean alerting?"),
         ("general_settings: {zzzzzz: 1}", "general_settings.zzzzzz: unknown setting"),
-        ("litellm_settings: {drop_params: true}", f"litellm_settings.drop_params: {NOT_YET}"),
-        ("router_settings: {routing_strategy: simple-shuffle}", f"router_settings.routing_strategy: {NOT_YET}"),
+        ("litellm_settings: {modify_params: true}", f"litellm_settings.modify_params: {NOT_YET}"),
+        ("router_settings: {routing_groups: []}", f"router_settings.routing_groups: {NOT_YET}"),
         ("router_settings: {alerting: 1}", "router_settings.alerting: belongs into general_settings, not read here"),
         ("guardrails: [{a: 1}]", f"guardrails: {NOT_YET}"),
         ("model_lst: []", "model_lst: unknown setting; did you mean model_list?"),
@@ -45,7 +45,7 @@ def test_a_key_that_will_not_be_supported_says_why(warnings_of):
 @pytest.mark.parametrize(
     ("entry", "warning"),
     [
-        ("{litellm_params: {model: a/b, order: 1}}", f"model_list[0].litellm_params.order: {NOT_YET}"),
+        ("{litellm_params: {model: a/b, seed: 1}}", f"model_list[0].litellm_params.seed: {NOT_YET}"),
         (
             "{litellm_params: {model: a/b, api_bas: x}}",
             "model_list[0].litellm_params.api_bas: unknown setting; did you mean api_base?",

@@ -302,7 +302,7 @@ def test_discount_and_margin_of_the_database_are_in_the_price(build):
     )
     price = only(snapshot).price
     assert (price.discount_ppm, price.margin_ppm, price.margin_fixed_nano_usd) == (50_000, 100_000, 1_000_000)
-    assert snapshot.settings.num_retries == 4
+    assert snapshot.settings.routing.num_retries == 4
     assert snapshot.settings.costs.discounts == {"openai": Decimal("0.05")}
 
 
@@ -328,7 +328,7 @@ def test_a_setting_that_the_file_has_is_the_files(build):
         text=text,
     )
     assert only(snapshot).price.discount_ppm == 500_000
-    assert snapshot.settings.num_retries == 1
+    assert snapshot.settings.routing.num_retries == 1
 
 
 def test_a_setting_that_is_wrong_or_unknown_is_left_out(build):

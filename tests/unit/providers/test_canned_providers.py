@@ -16,17 +16,20 @@ from tallystick.providers.catalog import FAMILIES, build_target
 from tallystick.providers.demo import Demo
 from tallystick.providers.mock import Mock
 from tallystick.providers.registry import build_providers
+from tallystick.providers.translator import Translator
 from tallystick.providers.transport import Transport
+from tallystick.wire.call_request import CallRequest, Endpoint
 from tallystick.wire.openai_answer import read_answer
-from tallystick.wire.openai_request import Endpoint, OpenAIRequest, parse_request
+from tallystick.wire.openai_request import parse_request
 from tallystick.wire.sse import StreamScanner
 
-DEMO = Demo(new_id=lambda: "1", now_seconds=lambda: 7)
-MOCK = Mock(new_id=lambda: "1", now_seconds=lambda: 7)
+TRANSLATOR = Translator(now_seconds=lambda: 7)
+DEMO = Demo(new_id=lambda: "1", now_seconds=lambda: 7, translator=TRANSLATOR)
+MOCK = Mock(new_id=lambda: "1", now_seconds=lambda: 7, translator=TRANSLATOR)
 TARGET = build_target("demo/echo")
 
 
-def request(endpoint: Endpoint = "chat/completions", **fields: Any) -> OpenAIRequest:
+def request(endpoint: Endpoint = "chat/completions", **fields: Any) -> CallRequest:
     body: dict[str, Any] = {"model": "demo"}
     if endpoint == "chat/completions":
         body["messages"] = [{"role": "system", "content": "s"}, {"role": "user", "content": "hello there"}]

@@ -35,7 +35,7 @@ def test_a_bare_name_with_a_base_is_openai() -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("nobody/model", {}, "'nobody' is not a provider: write <provider>/<model> with one of azure"),
+        ("nobody/model", {}, "'nobody' is not a provider: write <provider>/<model> with one of anthropic, azure"),
         ("llama", {}, "'llama' has no provider"),
         ("openai/", {"api_key": "k"}, "openai/<model>"),
         ("openai/gpt-4o", {}, "OPENAI_API_KEY"),
@@ -58,7 +58,14 @@ def test_default_bases_and_keys(provider: str) -> None:
     family = FAMILIES[provider]
     target = build_target(f"{provider}/m", environment={family.key_environment[0]: "k"})
     assert chat_url(target) == f"{family.api_base}/chat/completions"
-    assert target.headers == {"authorization": "Bearer k"}
+    name, value = ("x-api-key", "k") if family.adapter == "anthropic" else ("authorization", "Bearer k")
+    assert target.headers == {name: value}
+
+
+@pytest.mark.parametrize("base", ["http://h", "http://h/", "http://h/v1", "http://h/v1/messages"])
+def test_anthropic_s_base_with_and_without_its_version(base: str) -> None:
+    target = build_target("claude-sonnet-4-5", api_key="k", environment={"ANTHROPIC_BASE_URL": base})
+    assert (target.provider, target.model, target.api_base) == ("anthropic", "claude-sonnet-4-5", "http://h/v1")
 
 
 def test_the_deployment_wins_over_the_environment() -> None:

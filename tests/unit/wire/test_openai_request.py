@@ -6,20 +6,21 @@ from typing import Any
 import pytest
 
 from tallystick.errors import BadRequest
-from tallystick.wire.openai_request import Endpoint, OpenAIRequest, parse_request
+from tallystick.wire.call_request import CallRequest, Endpoint
+from tallystick.wire.openai_request import parse_request, upstream_body
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-def parse(endpoint: Endpoint = "chat/completions", **fields: Any) -> OpenAIRequest:
+def parse(endpoint: Endpoint = "chat/completions", **fields: Any) -> CallRequest:
     body: dict[str, Any] = {"model": "group"}
     if endpoint == "chat/completions":
         body["messages"] = MESSAGES
     return parse_request(endpoint, json.dumps(body | fields).encode())
 
 
-def upstream(request: OpenAIRequest, *, ask_usage: bool = True) -> dict[str, Any]:
-    return json.loads(request.upstream_body(model="real", ask_usage=ask_usage))
+def upstream(request: CallRequest, *, ask_usage: bool = True) -> dict[str, Any]:
+    return json.loads(upstream_body(request, model="real", ask_usage=ask_usage))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_model_in_the_path_wins() -> None:
 
 def test_every_value_keeps_its_bytes() -> None:
     raw = b'{ "model" : "g", "messages":[ {"content": "\\u00e9\\/ 1.0"} ],"temperature":1.0,"big":1e999, "x":{"y" :[]}}'
-    body = parse_request("chat/completions", raw).upstream_body(model="real", ask_usage=True)
+    body = upstream_body(parse_request("chat/completions", raw), model="real", ask_usage=True)
     assert body == (
         b'{"model":"real","messages":[ {"content": "\\u00e9\\/ 1.0"} ],"temperature":1.0,"big":1e999,"x":{"y" :[]}}'
     )

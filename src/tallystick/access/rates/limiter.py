@@ -162,6 +162,7 @@ class RateLimiter:
         if reply.granted:
             return RateHold(quotas, amounts, call_id, reply, counted_by)
         quota, error = rate_limited(quotas, amounts, reply, caller=caller)
+        error.scope_type = quota.scope.type
         self._limited.labels(quota.scope.type, quota.kind).inc()
         raise error
 

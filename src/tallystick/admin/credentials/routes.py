@@ -19,7 +19,7 @@ from tallystick.admin.models.writes import require_store_model_in_db
 from tallystick.admin.services import AdminServices
 from tallystick.config.model_list import CredentialEntry
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
-from tallystick.control.resolve import CannotServe
+from tallystick.control.resolving import CannotServe
 from tallystick.control.secret_fields import masked
 from tallystick.control.writer import missing
 from tallystick.errors import BadRequest, Conflict, NotFound, SecretUnreadable

@@ -11,7 +11,7 @@ import msgspec
 from tallystick.admin.callers import Caller
 from tallystick.admin.models.requests import NewModel, PatchedModel
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
-from tallystick.control.resolve import CannotServe
+from tallystick.control.resolving import CannotServe
 from tallystick.control.sealer import Sealer
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.errors import BadRequest, PermissionDenied

@@ -18,6 +18,8 @@ from tallystick.admin.services import AdminServices
 from tallystick.admin.settings.requests import ConfigUpdate, FieldDelete, FieldUpdate
 from tallystick.admin.settings.writes import SettingWrites, whole_name
 from tallystick.config.load import SETTINGS
+from tallystick.config.settings import RoutingSettings
+from tallystick.control.live_routing import ROUTING
 from tallystick.control.live_settings import DISCOUNTS, LIVE, MARGINS
 from tallystick.control.objects import Kind, ObjectRef
 from tallystick.control.secret_fields import MASK, masked
@@ -131,17 +133,16 @@ class SettingRoutes:
 
     async def callbacks(self, request: Request, _caller: AnyCaller) -> Response:
         """Show router settings and variables as LiteLLM's clients ask for them."""
-        live, upstream = self._snapshots.current.settings, self._settings.upstream
+        live = self._snapshots.current.settings
         variables = (*self._settings.environment_variables, *self._variables())
         answer = {
             "status": "success",
             "callbacks": [],
             "alerts": [],
             "router_settings": {
-                "routing_strategy": "simple-shuffle",
-                "num_retries": live.num_retries,
-                "timeout": upstream.timeout_seconds,
-                "stream_timeout": upstream.stream_timeout_seconds,
+                **_router_settings(live.routing),
+                "timeout": live.timeout_seconds,
+                "stream_timeout": live.stream_timeout_seconds,
             },
             "environment_variables": dict.fromkeys(variables, MASK),
             "available_callbacks": {},
@@ -202,6 +203,19 @@ class SettingRoutes:
                 "set_in": _VARIABLES if in_file else None,
                 "writable": not in_file,
             }
+
+
+def _router_settings(routing: RoutingSettings) -> dict[str, Any]:  # Any: JSON.
+    """Show the settings of routing by their names in `router_settings`, fallbacks as the lists that LiteLLM has."""
+    values = routing.model_dump()
+    shown = {}
+    for entry in ROUTING:
+        name = next(place.name for place in entry.file_places if place.name.startswith("router_settings."))
+        value = values[entry.field_path[-1]]
+        if isinstance(value, dict) and name.endswith("fallbacks"):
+            value = [{group: names} for group, names in value.items()]
+        shown[name.removeprefix("router_settings.")] = value
+    return shown
 
 
 def _without_effect(wanted: dict[ObjectRef, Any]) -> list[str]:  # Any: JSON.

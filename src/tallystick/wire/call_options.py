@@ -1,0 +1,139 @@
+"""What a caller says of how its call is routed: retries, timeouts, fallbacks. In any dialect whose body is JSON.
+
+The body is decoded once more for it, which is quicker than to look for the names in its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from tallystick.errors import BadRequest
+
+_HEADERS: Final = (b"x-litellm-num-retries", b"x-litellm-timeout", b"x-litellm-stream-timeout")
+_FALLBACKS_MAX: Final = 100
+_RETRIES_MAX: Final = 20
+_SECONDS_MAX: Final = 86_400
+
+MockFailure = Literal["failure", "context_window", "content_policy"]
+Retries = Annotated[int, msgspec.Meta(ge=0, le=_RETRIES_MAX)]
+Timeout = Annotated[float, msgspec.Meta(gt=0, le=_SECONDS_MAX)]
+
+
+class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """None: the caller does not say it."""
+
+    num_retries: int | None = None
+    timeout_seconds: float | None = None
+    stream_timeout_seconds: float | None = None
+    fallbacks: Mapping[str, Sequence[str]] | None = None
+    """By model group; those under `*` are of every group."""
+    context_window_fallbacks: Mapping[str, Sequence[str]] | None = None
+    content_policy_fallbacks: Mapping[str, Sequence[str]] | None = None
+    disables_fallbacks: bool = False
+    max_fallbacks: int | None = None
+    mock_failure: MockFailure | None = None
+    """Fail in the first model group without calling anything, to see the fallbacks at work."""
+
+
+NO_OPTIONS: Final = CallOptions()
+
+
+def read_call_options(raw: bytes, headers: Mapping[bytes, bytes]) -> CallOptions:
+    """Return what the body says, and the headers where it says nothing. Raises BadRequest that names the field."""
+    body = _read(raw)
+    if body == _NOTHING and not any(name in headers for name in _HEADERS):
+        return NO_OPTIONS
+    retries = body.num_retries if body.num_retries is not None else body.max_retries
+    return CallOptions(
+        num_retries=_header(headers, _HEADERS[0], Retries) if retries is None else retries,
+        timeout_seconds=_header(headers, _HEADERS[1], Timeout) if body.timeout is None else body.timeout,
+        stream_timeout_seconds=(
+            _header(headers, _HEADERS[2], Timeout) if body.stream_timeout is None else body.stream_timeout
+        ),
+        fallbacks=_fallbacks(body.fallbacks, "fallbacks"),
+        context_window_fallbacks=_fallbacks(body.context_window_fallbacks, "context_window_fallbacks"),
+        content_policy_fallbacks=_fallbacks(body.content_policy_fallbacks, "content_policy_fallbacks"),
+        disables_fallbacks=body.disable_fallbacks is True,
+        max_fallbacks=body.max_fallbacks,
+        mock_failure=_mock_failure(body),
+    )
+
+
+class _Body(msgspec.Struct, gc=False):
+    num_retries: Retries | None = None
+    max_retries: Retries | None = None
+    timeout: Timeout | None = None
+    stream_timeout: Timeout | None = None
+    fallbacks: list[Any] | None = None  # Any: each entry is looked at by `_fallbacks`.
+    context_window_fallbacks: list[Any] | None = None  # Any: as above.
+    content_policy_fallbacks: list[Any] | None = None  # Any: as above.
+    disable_fallbacks: bool | None = None
+    max_fallbacks: Annotated[int, msgspec.Meta(ge=0, le=_FALLBACKS_MAX)] | None = None
+    mock_testing_fallbacks: bool | None = None
+    mock_testing_context_fallbacks: bool | None = None
+    mock_testing_content_policy_fallbacks: bool | None = None
+
+
+_BODY = msgspec.json.Decoder(_Body)
+_NOTHING = _Body()
+
+
+def _read(raw: bytes) -> _Body:
+    try:
+        return _BODY.decode(raw)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$")
+        field = place.rstrip("`").lstrip(".") or None
+        raise BadRequest(f"'{field}': {reason}.", param=field) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Body()  # No JSON: what reads the dialect says so.
+
+
+def _header(headers: Mapping[bytes, bytes], name: bytes, of: Any) -> Any:  # Any: a type as msgspec takes it.
+    value = headers.get(name)
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(value.decode("latin-1").strip(), of, strict=False)
+    except msgspec.ValidationError as error:
+        text = name.decode()
+        raise BadRequest(f"The header {text} is not right: {error}.", param=text) from error
+
+
+def _fallbacks(entries: list[Any] | None, field: str) -> Mapping[str, Sequence[str]] | None:  # Any: JSON.
+    """Read names of groups, `{"model": name}`, or `{group: [names]}` as in the configuration."""
+    if entries is None:
+        return None
+    if len(entries) > _FALLBACKS_MAX:
+        raise BadRequest(f"'{field}': at most {_FALLBACKS_MAX} entries.", param=field)
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        if isinstance(entry, str):
+            found.setdefault("*", []).append(entry)
+        elif isinstance(entry, dict) and entry.keys() == {"model"} and isinstance(entry["model"], str):
+            found.setdefault("*", []).append(entry["model"])
+        elif isinstance(entry, dict) and entry and all(map(_is_names, entry.values())):
+            for group, names in entry.items():
+                found.setdefault(group, []).extend(names)
+        else:
+            raise BadRequest(
+                f'\'{field}\': each entry must be the name of a model, or like {{"model": ["its fallback"]}}; other '
+                "parameters for a fallback are not supported.",
+                param=field,
+            )
+    return found
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _mock_failure(body: _Body) -> MockFailure | None:
+    if body.mock_testing_fallbacks:
+        return "failure"
+    if body.mock_testing_context_fallbacks:
+        return "context_window"
+    return "content_policy" if body.mock_testing_content_policy_fallbacks else None

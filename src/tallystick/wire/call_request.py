@@ -1,0 +1,49 @@
+"""One request of a caller, in whatever dialect: the fields that the gateway needs, and the caller's own bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+Endpoint = Literal["chat/completions", "completions", "embeddings", "messages", "messages/count_tokens"]
+"""What is asked for, below `/v1/`."""
+
+NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(("embeddings", "messages/count_tokens"))
+"""Endpoints whose answers have no output tokens."""
+UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens",))
+"""Endpoints that no provider charges for."""
+
+
+class CallRequest(msgspec.Struct, kw_only=True):
+    """One request. A dialect's `parse_…` makes it; the pipeline, the attribution and the estimates read it."""
+
+    dialect: str
+    """The name of a `CallerDialect`: how `raw` is to be read, and how answers and errors are to be written."""
+    endpoint: Endpoint
+    model: str
+    """The name that the caller asked for: a model group, not yet what the upstream calls it."""
+    raw: bytes
+    stream: bool = False
+    client_wants_usage: bool = False
+    """The caller asked for usage in the stream (`stream_options.include_usage`), so it must reach it."""
+    upstream_headers: Mapping[str, str] = {}
+    """Headers of the caller that belong to its dialect, for an upstream that speaks the same: `anthropic-beta` …"""
+    drop_params: bool | None = None
+    """Whether fields that the upstream's dialect can't say are dropped, not refused. None: as configured."""
+    user: str | None = None
+    metadata: dict[str, Any]  # Any: the caller's own JSON.
+    litellm_metadata: dict[str, Any]  # Any: the caller's own JSON.
+    tags: list[str]
+    session_id: str = ""
+    safety_identifier: str | None = None
+    max_output_tokens: int | None = None
+    """For one choice. None: the caller set no limit."""
+    choices: int = 1
+    """How many answers are generated and billed: `n`, or `best_of` where that is more, for each prompt of a list."""
+    token_ids: int = 0
+    """How many tokens of the input came as numbers."""
+    token_id_bytes: int = 0
+    """How many bytes of `raw` those are."""
+    mock_response: str | None = None

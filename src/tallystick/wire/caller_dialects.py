@@ -1,0 +1,13 @@
+"""The dialects that callers may speak, by name. A new one is a line here and one in `gateway.call_paths`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tallystick.wire.anthropic_caller import AnthropicCaller
+from tallystick.wire.dialect import CallerDialect
+from tallystick.wire.openai_chat_caller import OpenAIChatCaller
+
+CALLER_DIALECTS: Mapping[str, CallerDialect] = {
+    dialect.name: dialect for dialect in (OpenAIChatCaller(), AnthropicCaller())
+}

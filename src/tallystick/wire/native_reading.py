@@ -1,0 +1,128 @@
+"""Answers that pass through to callers of the same dialect, for dialects whose streams are read in deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tallystick.errors import UpstreamGarbled
+from tallystick.wire.dialect import PlainReading, StreamMeter
+from tallystick.wire.reported import AnswerFacts, ReportedError
+from tallystick.wire.sse_frames import Frame, SSEFrames
+from tallystick.wire.stream_reader import ReadEvent
+from tallystick.wire.stream_tally import StreamTally
+from tallystick.wire.usage import Usage
+
+END_BYTES_MAX = 64 * 1024
+"""What comes from the last event on, beyond this, is discarded."""
+
+
+class NativeReading:
+    """The Reading of an answer that passes through."""
+
+    content_types = None
+
+    __slots__ = ("_read_facts", "_stream_events")
+
+    def __init__(self, *, read_facts: Callable[[bytes], AnswerFacts], stream_events: Callable[[], ReadEvent]) -> None:
+        """`read_facts` reads a plain answer; `stream_events` returns a reader of events for one stream."""
+        self._read_facts = read_facts
+        self._stream_events = stream_events
+
+    def read_plain(self, body: bytes) -> PlainReading:
+        """See Reading."""
+        return PlainReading(self._read_facts(body), body)
+
+    def meter(self) -> StreamMeter:
+        """See Reading."""
+        return NativeStream(self._stream_events())
+
+
+class NativeStream:
+    """The meter of a stream whose bytes pass through in whole events; the last event is held back. See StreamMeter.
+
+    An event that can't be read passes too: the caller may understand it.
+    """
+
+    __slots__ = ("_end", "_frames", "_read_event", "_tally")
+
+    def __init__(self, read_event: ReadEvent) -> None:
+        self._read_event = read_event
+        self._frames = SSEFrames()
+        self._tally = StreamTally()
+        self._end = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the events that are complete now."""
+        return self._pass(self._frames.feed(chunk))
+
+    def finish(self) -> bytes:
+        """Return the last event and what came behind it."""
+        rest = self._pass(self._frames.finish())
+        return rest + self._end
+
+    def _pass(self, frames: list[Frame]) -> bytes:
+        out = b""
+        for frame in frames:
+            if not self._tally.saw_done and frame.data:
+                self._note(frame)
+            if not self._tally.saw_done:
+                out += frame.raw
+            elif len(self._end) < END_BYTES_MAX:
+                self._end += frame.raw
+        return out
+
+    def _note(self, frame: Frame) -> None:
+        try:
+            deltas = self._read_event(frame.name, frame.data)
+        except UpstreamGarbled:
+            return
+        for delta in deltas:
+            self._tally.note(delta)
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._tally.usage
+
+    @property
+    def begun_usage(self) -> Usage | None:
+        return self._tally.begun_usage
+
+    @property
+    def reported_cost_nano_usd(self) -> int | None:
+        return self._tally.reported_cost_nano_usd
+
+    @property
+    def response_id(self) -> str:
+        return self._tally.response_id
+
+    @property
+    def error(self) -> ReportedError | None:
+        return self._tally.error
+
+    @property
+    def output_characters(self) -> int:
+        return self._tally.output_characters
+
+    @property
+    def first_content(self) -> bool:
+        return self._tally.output_characters > 0
+
+    @property
+    def saw_done(self) -> bool:
+        return self._tally.saw_done
+
+    @property
+    def unscanned_events(self) -> int:
+        return self._frames.oversized
+
+
+def _nothing(_body: bytes) -> AnswerFacts:
+    return AnswerFacts(None, "", "", None)
+
+
+def _no_events() -> ReadEvent:
+    return lambda _name, _data: ()
+
+
+COUNTED = NativeReading(read_facts=_nothing, stream_events=_no_events)
+"""Of an answer that nobody pays for, such as a count of tokens."""
