@@ -21,7 +21,7 @@ MOCK_RESPONSE = "mock_response"
 _UPSTREAM_TIMEOUT_SECONDS = 600.0
 
 
-Adapter = Literal["openai", "anthropic", "bedrock", "demo", "mock"]
+Adapter = Literal["openai", "anthropic", "bedrock", "cohere", "demo", "mock"]
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +44,12 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _OWN_SERVER = Family(key_required=False)
+_COHERE = Family(
+    adapter="cohere",
+    api_base="https://api.cohere.com",
+    key_environment=("COHERE_API_KEY", "CO_API_KEY"),
+    base_environment=("COHERE_API_BASE",),
+)
 FAMILIES: Mapping[str, Family] = {
     "openai": Family(
         api_base="https://api.openai.com/v1",
@@ -58,6 +64,8 @@ FAMILIES: Mapping[str, Family] = {
         base_environment=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
     ),
     "bedrock": Family(adapter="bedrock", key_required=False),
+    "cohere": _COHERE,
+    "cohere_chat": _COHERE,
     "groq": Family(api_base="https://api.groq.com/openai/v1", key_environment=("GROQ_API_KEY",)),
     "mistral": Family(api_base="https://api.mistral.ai/v1", key_environment=("MISTRAL_API_KEY",), asks_usage=False),
     "openrouter": Family(api_base="https://openrouter.ai/api/v1", key_environment=("OPENROUTER_API_KEY",)),
@@ -100,6 +108,7 @@ _FIELD_OF_HEADER = {
     "x-api-key": "api_key",
     "openai-organization": "organization",
 }
+_COHERE_ENDPOINT = re.compile(r"(?:/v[12](?:/(?:chat|embed))?)$")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
@@ -214,6 +223,8 @@ def _base_of(provider: str, api_base: str) -> str:
         base = base.removesuffix(endpoint)
     if FAMILIES[provider].adapter == "anthropic" and not base.endswith("/v1"):
         base += "/v1"
+    if FAMILIES[provider].adapter == "cohere":
+        base = _COHERE_ENDPOINT.sub("", base)
     if provider == "ollama" and not parts.path.strip("/"):
         base += "/v1"  # Ollama's own API is at the root; its OpenAI dialect is below /v1.
     return base

@@ -9,6 +9,7 @@ from tallystick.providers.aws_identity import AWSSigner
 from tallystick.providers.base import Provider
 from tallystick.providers.bedrock import Bedrock
 from tallystick.providers.catalog import FAMILIES, Adapter
+from tallystick.providers.cohere import Cohere
 from tallystick.providers.demo import Demo
 from tallystick.providers.mock import Mock, Mockable
 from tallystick.providers.openai_compatible import OpenAICompatible
@@ -33,6 +34,7 @@ def build_providers(
         "openai": OpenAICompatible(transport, translator),
         "anthropic": Anthropic(transport, translator),
         "bedrock": Bedrock(transport, translator, load_signer=load_aws_signer),
+        "cohere": Cohere(transport, translator),
         "demo": Demo(new_id=new_id, now_seconds=now_seconds, translator=translator),
     }
     mockable = {name: Mockable(provider, mock) for name, provider in adapters.items()}

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 from botocore.validate import ParamValidator
 from hypothesis import given
@@ -69,7 +70,7 @@ conversations = st.builds(
     temperature=st.none() | st.sampled_from([0.0, 0.5]),
     top_k=st.none() | st.integers(1, 9),
     reasoning=st.none() | st.builds(Reasoning, effort=st.sampled_from(["low", "high", "max"])),
-    response_format=st.none() | st.just(ResponseFormat(schema=b'{"type":"object"}', name="a")),  # type: ignore[arg-type]
+    response_format=st.none() | st.just(ResponseFormat(schema=msgspec.Raw(b'{"type":"object"}'), name="a")),
 )
 
 
