@@ -124,13 +124,13 @@ async def test_an_openai_client_understands_it(exchange: dict[str, Any], tmp_pat
     is_stream = "event-stream" in exchange["content_type"]
 
     async def replay(_asked: web.Request, body: dict[str, Any]) -> web.Response:
-        assert body["model"] == "m"
+        assert body["model"] == exchange["request"]["model"]
         assert body["max_tokens"] == 4096
         return web.Response(body=recorded, headers={"content-type": exchange["content_type"]})
 
     async with running_upstream() as upstream:
         upstream.answer = replay
-        async with running_gateway(tmp_path, config(upstream.url, "m")) as gateway:
+        async with running_gateway(tmp_path, config(upstream.url, exchange["request"]["model"])) as gateway:
             async with openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=MASTER_KEY, max_retries=0) as client:
                 asked: dict[str, Any] = {"model": "public", "messages": [{"role": "user", "content": "Hi"}]}
                 text, calls, finish_reason, usage = (
