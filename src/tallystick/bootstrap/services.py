@@ -10,6 +10,7 @@ from typing import Final
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
+from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.heartbeat import Instances
@@ -111,6 +112,7 @@ class Services:
             self.transport,
             new_id=lambda: new_event_id(clock.now()),
             now_seconds=lambda: int(clock.now().timestamp()),
+            load_aws_signer=load_aws_signer,
         )
         self.budgets = Budgets(
             settings,

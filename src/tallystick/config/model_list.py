@@ -88,6 +88,24 @@ class LitellmParams(_PricedRecord):
     base_model: str | None = None
     litellm_credential_name: str | None = None
     """A credential whose values hold where this deployment has none of its own."""
+    aws_access_key_id: str | None = Field(default=None, repr=False)
+    aws_secret_access_key: str | None = Field(default=None, repr=False)
+    aws_session_token: str | None = Field(default=None, repr=False)
+    aws_region_name: str | None = None
+    aws_profile_name: str | None = None
+    """Of the files that AWS' own tools read."""
+    aws_role_name: str | None = None
+    """The ARN of a role that is assumed with the credentials."""
+    aws_session_name: str | None = None
+    """What a session of that role is called."""
+    aws_bedrock_runtime_endpoint: str | None = None
+    """In place of the region's own address."""
+
+    @property
+    def aws(self) -> Mapping[str, str]:
+        """The parameters of AWS that are given, by their names."""
+        given = {name: getattr(self, name) for name in LitellmParams.model_fields if name.startswith("aws_")}
+        return {name: value for name, value in given.items() if value}
 
 
 class ModelInfo(_PricedRecord):

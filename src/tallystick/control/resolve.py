@@ -21,8 +21,8 @@ from tallystick.control.wildcards import is_wildcard, model_for
 from tallystick.errors import ConfigError
 from tallystick.pricing.overrides import deployment_sheet
 from tallystick.pricing.price import PriceSheet
-from tallystick.providers.base import Target
-from tallystick.providers.catalog import MOCK_RESPONSE, InvalidTarget, build_target
+from tallystick.providers.base import InvalidTarget, Target
+from tallystick.providers.catalog import MOCK_RESPONSE, build_target
 
 _DEPTH_MAX: Final = 32
 _CREDENTIAL: Final = "litellm_credential_name"
@@ -152,6 +152,7 @@ def _target(entry: ModelEntry, around: Around) -> Target:
             drop_params=around.drop_params if params.drop_params is None else params.drop_params,
             stream_idle_seconds=params.stream_timeout or around.stream_timeout_seconds or timeout,
             options={} if params.mock_response is None else {MOCK_RESPONSE: params.mock_response},
+            aws=params.aws,
             environment=around.environment,
         )
     except InvalidTarget as error:

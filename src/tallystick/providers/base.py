@@ -36,6 +36,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The longest pause inside a stream. A stream has no total timeout."""
 
 
+class InvalidTarget(ValueError):
+    """A deployment can't be called as it is configured; `field` is the parameter to mend."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
 class Answer:
     """An upstream's answer with a 2xx status, as it came, and how it is to be read.
 

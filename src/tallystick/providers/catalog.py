@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from tallystick.providers.base import Target
+from tallystick.providers.aws_target import AWS_IDENTITY, bedrock_place
+from tallystick.providers.base import InvalidTarget, Target
 from tallystick.providers.openai_compatible import ASK_USAGE
 
 AZURE_API_VERSION = "2024-10-21"
@@ -20,7 +21,7 @@ MOCK_RESPONSE = "mock_response"
 _UPSTREAM_TIMEOUT_SECONDS = 600.0
 
 
-Adapter = Literal["openai", "anthropic", "demo", "mock"]
+Adapter = Literal["openai", "anthropic", "bedrock", "cohere", "demo", "mock"]
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,15 +43,13 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """Whether streams are asked for usage; False where the option is refused and usage comes unasked."""
 
 
-class InvalidTarget(ValueError):
-    """A deployment can't be called as it is configured; `field` is the parameter to mend."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
-
-
 _OWN_SERVER = Family(key_required=False)
+_COHERE = Family(
+    adapter="cohere",
+    api_base="https://api.cohere.com",
+    key_environment=("COHERE_API_KEY", "CO_API_KEY"),
+    base_environment=("COHERE_API_BASE",),
+)
 FAMILIES: Mapping[str, Family] = {
     "openai": Family(
         api_base="https://api.openai.com/v1",
@@ -64,6 +63,9 @@ FAMILIES: Mapping[str, Family] = {
         key_environment=("ANTHROPIC_API_KEY",),
         base_environment=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
     ),
+    "bedrock": Family(adapter="bedrock", key_required=False),
+    "cohere": _COHERE,
+    "cohere_chat": _COHERE,
     "groq": Family(api_base="https://api.groq.com/openai/v1", key_environment=("GROQ_API_KEY",)),
     "mistral": Family(api_base="https://api.mistral.ai/v1", key_environment=("MISTRAL_API_KEY",), asks_usage=False),
     "openrouter": Family(api_base="https://openrouter.ai/api/v1", key_environment=("OPENROUTER_API_KEY",)),
@@ -106,6 +108,7 @@ _FIELD_OF_HEADER = {
     "x-api-key": "api_key",
     "openai-organization": "organization",
 }
+_COHERE_ENDPOINT = re.compile(r"(?:/v[12](?:/(?:chat|embed))?)$")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
@@ -140,9 +143,12 @@ def build_target(
     stream_idle_seconds: float = _UPSTREAM_TIMEOUT_SECONDS,
     drop_params: bool = False,
     options: Mapping[str, object] | None = None,
+    aws: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Target:
     """Resolve one deployment. Key and base may come from `environment` under the provider's usual names.
+
+    `aws` has the parameters whose names begin so.
 
     Raises InvalidTarget that says what would be right.
     """
@@ -164,6 +170,13 @@ def build_target(
     given = environment or {}
     key = (api_key or _first(given, family.key_environment)).strip()
     own_base = api_base or _first(given, family.base_environment)
+    if family.adapter == "bedrock":
+        place = bedrock_place(model, api_key=key, api_base=own_base, params=aws or {}, environment=given)
+        model, own_base, key = place.model, place.api_base, place.token
+        if place.identity is not None:
+            options[AWS_IDENTITY] = place.identity
+    elif aws:
+        raise InvalidTarget(next(iter(aws)), f"it has no effect on {provider}: only bedrock is called by AWS")
     if not key and family.key_required and not own_base:
         raise InvalidTarget(
             "api_key", f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
@@ -210,6 +223,8 @@ def _base_of(provider: str, api_base: str) -> str:
         base = base.removesuffix(endpoint)
     if FAMILIES[provider].adapter == "anthropic" and not base.endswith("/v1"):
         base += "/v1"
+    if FAMILIES[provider].adapter == "cohere":
+        base = _COHERE_ENDPOINT.sub("", base)
     if provider == "ollama" and not parts.path.strip("/"):
         base += "/v1"  # Ollama's own API is at the root; its OpenAI dialect is below /v1.
     return base

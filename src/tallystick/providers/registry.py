@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tallystick.providers.anthropic import Anthropic
+from tallystick.providers.aws_identity import AWSSigner
 from tallystick.providers.base import Provider
+from tallystick.providers.bedrock import Bedrock
 from tallystick.providers.catalog import FAMILIES, Adapter
+from tallystick.providers.cohere import Cohere
 from tallystick.providers.demo import Demo
 from tallystick.providers.mock import Mock, Mockable
 from tallystick.providers.openai_compatible import OpenAICompatible
@@ -15,14 +18,23 @@ from tallystick.providers.transport import Transport
 
 
 def build_providers(
-    transport: Transport, *, new_id: Callable[[], str], now_seconds: Callable[[], int]
+    transport: Transport,
+    *,
+    new_id: Callable[[], str],
+    now_seconds: Callable[[], int],
+    load_aws_signer: Callable[[], AWSSigner],
 ) -> Mapping[str, Provider]:
-    """Return the provider of each prefix. Prefixes of one family share an adapter, all adapters the connections."""
+    """Return the provider of each prefix. Prefixes of one family share an adapter, all adapters the connections.
+
+    `load_aws_signer` is called when the first call to AWS is to be signed, in a thread.
+    """
     translator = Translator(now_seconds=now_seconds)
     mock = Mock(new_id=new_id, now_seconds=now_seconds, translator=translator)
     adapters: Mapping[Adapter, Provider] = {
         "openai": OpenAICompatible(transport, translator),
         "anthropic": Anthropic(transport, translator),
+        "bedrock": Bedrock(transport, translator, load_signer=load_aws_signer),
+        "cohere": Cohere(transport, translator),
         "demo": Demo(new_id=new_id, now_seconds=now_seconds, translator=translator),
     }
     mockable = {name: Mockable(provider, mock) for name, provider in adapters.items()}

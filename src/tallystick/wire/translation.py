@@ -33,16 +33,20 @@ def translate(
     """
     conversation = caller.read_request(request)
     written = upstream.write_request(conversation, model=model)
+    refuse_unsaid(request, (*conversation.unsaid, *written.unsaid), dialect=upstream.name, drop_params=drop_params)
+    return written
+
+
+def refuse_unsaid(request: CallRequest, unsaid: Sequence[str], *, dialect: str, drop_params: bool) -> None:
+    """Raise Untranslatable, which names what a dialect can't say, unless it is to be dropped; see `translate`."""
     drops = drop_params if request.drop_params is None else request.drop_params
-    unsaid = (*conversation.unsaid, *written.unsaid)
     if unsaid and not drops:
         fields = ", ".join(f"'{field}'" for field in unsaid)
         raise Untranslatable(
-            f"The model '{request.model[:256]}' is served in the dialect '{upstream.name}', which can't say {fields}: "
+            f"The model '{request.model[:256]}' is served in the dialect '{dialect}', which can't say {fields}: "
             "leave it out, or set drop_params to have it dropped.",
             param=unsaid[0],
         )
-    return written
 
 
 def _refusal(error: ReportedError, body: bytes, dialect: str) -> UpstreamRefused:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.errors import UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnreachable
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.catalog import FAMILIES, build_target
@@ -169,7 +170,7 @@ async def test_mocked_errors(text: str, error: type[UpstreamError], status: int)
 
 
 async def test_every_prefix_has_a_provider_and_can_be_mocked() -> None:
-    providers = build_providers(Transport(), new_id=lambda: "1", now_seconds=lambda: 7)
+    providers = build_providers(Transport(), new_id=lambda: "1", now_seconds=lambda: 7, load_aws_signer=load_aws_signer)
     assert providers.keys() == FAMILIES.keys()
     for name, provider in providers.items():
         answer = await provider.send(
