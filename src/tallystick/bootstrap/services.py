@@ -11,6 +11,7 @@ from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.budgets import Budgets
+from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
@@ -100,10 +101,12 @@ class Services:
         )
         self.blocked_customers = BlockedCustomers(store.control)
         self.transport = _transport(settings.upstream)
+        self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
         self._providers = build_providers(
             self.transport,
             new_id=lambda: new_event_id(clock.now()),
             now_seconds=lambda: int(clock.now().timestamp()),
+            google_tokens=self._google_tokens,
         )
         self.budgets = Budgets(
             settings,
@@ -220,6 +223,7 @@ class Services:
     async def stop(self) -> None:
         """Commit what is left, close every connection."""
         await self._group.stop()
+        await self._google_tokens.aclose()
         await self.transport.aclose()
         await self.store.close()
 

@@ -8,6 +8,7 @@ from tallystick.providers.anthropic import Anthropic
 from tallystick.providers.base import Provider
 from tallystick.providers.catalog import FAMILIES, Adapter
 from tallystick.providers.demo import Demo
+from tallystick.providers.gemini import GeminiModels, TokenSource
 from tallystick.providers.mock import Mock, Mockable
 from tallystick.providers.openai_compatible import OpenAICompatible
 from tallystick.providers.translator import Translator
@@ -15,7 +16,7 @@ from tallystick.providers.transport import Transport
 
 
 def build_providers(
-    transport: Transport, *, new_id: Callable[[], str], now_seconds: Callable[[], int]
+    transport: Transport, *, new_id: Callable[[], str], now_seconds: Callable[[], int], google_tokens: TokenSource
 ) -> Mapping[str, Provider]:
     """Return the provider of each prefix. Prefixes of one family share an adapter, all adapters the connections."""
     translator = Translator(now_seconds=now_seconds)
@@ -23,6 +24,7 @@ def build_providers(
     adapters: Mapping[Adapter, Provider] = {
         "openai": OpenAICompatible(transport, translator),
         "anthropic": Anthropic(transport, translator),
+        "gemini": GeminiModels(transport, translator, tokens=google_tokens),
         "demo": Demo(new_id=new_id, now_seconds=now_seconds, translator=translator),
     }
     mockable = {name: Mockable(provider, mock) for name, provider in adapters.items()}

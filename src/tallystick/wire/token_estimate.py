@@ -76,7 +76,7 @@ def _media_names(raw: bytes) -> int:
         return 2 * raw.count(b"{")  # Each is an object.
     names = raw.count(b'"image_url"') + raw.count(b'"input_audio"')
     if b'"file' in raw:
-        names += raw.count(b'"file"') + raw.count(b'"file_id"')
+        names += sum(map(raw.count, (b'"file"', b'"file_id"', b'"fileUri"', b'"file_uri"')))
     return names
 
 
