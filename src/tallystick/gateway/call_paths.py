@@ -39,6 +39,8 @@ class CallPath(NamedTuple):
     def read(self, raw: bytes, headers: Mapping[bytes, bytes], *, model: str | None) -> CallRequest:
         """Read a request; `model` is the one in the path. Raises BadRequest."""
         request = self.parse(self.endpoint, raw, model_in_path=model)
+        if not self.upstream_headers:
+            return request
         for name in self.upstream_headers:
             value = headers.get(name)
             if value is not None:

@@ -151,6 +151,8 @@ class _ChunkWriter:
         self._thoughts: dict[int, list[str]] = {}
         """The text of thoughts that may still be signed."""
         self._signatures: dict[int, str] = {}
+        self._blocks = 0
+        """How many blocks of thought were written."""
         self._calls: dict[int, int] = {}
         """From the index of a part to the number of the tool call that it is."""
         self._stop: StopReason | None = None
@@ -210,7 +212,10 @@ class _ChunkWriter:
         thought = Thinking(text="".join(self._thoughts.pop(index, ())), signature=signature, redacted=part.redacted)
         if not thought.signature and not thought.redacted:
             return b""
-        return self._chunk({"thinking_blocks": [_thinking_block(thought)]})
+        # OpenAI's own client puts lists together by their entries' indexes.
+        block = {"index": self._blocks, **_thinking_block(thought)}
+        self._blocks += 1
+        return self._chunk({"thinking_blocks": [block]})
 
     def _chunk(self, delta: JSON, reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

@@ -314,7 +314,7 @@ def _response_format(said: Conversation) -> Mapping[str, object]:
 
 def _effort(reasoning: Reasoning) -> str:
     if reasoning.effort:
-        return reasoning.effort
+        return "xhigh" if reasoning.effort == "max" else reasoning.effort  # The most that there is here.
     if reasoning.off or reasoning.budget_tokens is None:
         return ""
     return next((effort for budget, effort in _EFFORT_OF_BUDGET if reasoning.budget_tokens < budget), "high")

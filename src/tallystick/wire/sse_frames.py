@@ -38,7 +38,11 @@ class SSEFrames:
         searched = max(0, len(self._held) - 3)
         start = 0
         frames = []
-        while (end := _after_blank_line(buffer, searched)) > 0:
+        has_carriage_return = b"\r" in buffer
+        while True:
+            end = _after_blank_line(buffer, searched) if has_carriage_return else buffer.find(b"\n\n", searched) + 2
+            if end <= 1:
+                break
             raw = buffer[start:end]
             frames.append(Frame(raw, b"", b"") if self._is_oversized else _frame(raw))
             self._is_oversized = False
@@ -74,6 +78,10 @@ def _after_blank_line(buffer: bytes, start: int) -> int:
 
 
 def _frame(raw: bytes) -> Frame:
+    if raw.startswith(b"event: ") and b"\r" not in raw:  # The usual form: a line of name, a line of data.
+        name, _, rest = raw[len(b"event: ") :].partition(b"\n")
+        if rest.startswith(b"data: ") and rest.find(b"\n") == len(rest) - 2:
+            return Frame(raw, name, rest[len(b"data: ") :].strip())
     name = b""
     lines = []
     for line in raw.removeprefix(_BOM).splitlines():

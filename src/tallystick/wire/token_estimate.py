@@ -75,6 +75,8 @@ def _media_names(raw: bytes) -> int:
     if hides_names(raw):
         return 2 * raw.count(b"{")  # Each is an object.
     names = raw.count(b'"image_url"') + raw.count(b'"input_audio"')
+    if b'"source"' in raw:
+        names += 2 * raw.count(b'"source"')  # Anthropic's; it is named once.
     if b'"file' in raw:
         names += sum(map(raw.count, (b'"file"', b'"file_id"', b'"fileUri"', b'"file_uri"')))
     return names

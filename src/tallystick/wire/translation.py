@@ -9,13 +9,13 @@ place for are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tallystick.errors import Untranslatable
+from tallystick.errors import Untranslatable, UpstreamGarbled, UpstreamRefused
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import CallerDialect, ContentTypes, PlainReading, StreamMeter, UpstreamDialect
-from tallystick.wire.reply import Ended
+from tallystick.wire.reply import Delta, Ended
 from tallystick.wire.reported import AnswerFacts, ReportedError
 from tallystick.wire.stream_tally import StreamTally
 from tallystick.wire.usage import Usage
@@ -45,6 +45,19 @@ def translate(
     return written
 
 
+def _refusal(error: ReportedError, body: bytes, dialect: str) -> UpstreamRefused:
+    """Return the error that an answer with status 200 is: other dialects have no such answers."""
+    status = int(error.code) if error.code.isdecimal() and 400 <= int(error.code) <= 599 else 502
+    return UpstreamRefused(
+        error.message or None,
+        status=status,
+        body=body,
+        content_type=_CONTENT_TYPES.plain,
+        dialect=dialect,
+        reported_type=error.type,
+    )
+
+
 class TranslatedReading:
     """The Reading of an answer that comes in another dialect than the caller's."""
 
@@ -72,6 +85,8 @@ class TranslatedReading:
     def read_plain(self, body: bytes) -> PlainReading:
         """See Reading."""
         reply = self._upstream.read_reply(body)
+        if reply.error is not None and not reply.parts:
+            raise _refusal(reply.error, body, self._upstream.name)
         facts = AnswerFacts(reply.usage, reply.id, reply.model, reply.reported_cost_nano_usd, reply.error)
         return PlainReading(facts, self._caller.write_reply(reply, created=self._now_seconds()))
 
@@ -105,7 +120,7 @@ class TranslatedStream:
         """Return the end, or the error that stands in its place."""
         out = b""
         if not self._tally.saw_done:
-            for delta in (*self._reader.finish(), Ended()):
+            for delta in (*self._rest(), Ended()):
                 self._tally.note(delta)
                 out += self._writer.write(delta)
         if self._tally.error is None and not self._tally.has_stopped:
@@ -113,6 +128,12 @@ class TranslatedStream:
         if self._tally.error is not None:
             return out + self._caller.render_stream_error(self._tally.error)
         return out + self._writer.finish()
+
+    def _rest(self) -> Sequence[Delta]:
+        try:
+            return self._reader.finish()
+        except UpstreamGarbled:  # Half an event: the stream was cut off.
+            return ()
 
     @property
     def usage(self) -> Usage | None:
