@@ -35,7 +35,7 @@ def test_a_bare_name_with_a_base_is_openai() -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("nobody/model", {}, "'nobody' is not a provider: write <provider>/<model> with one of azure"),
+        ("nobody/model", {}, "'nobody' is not a provider: write <provider>/<model> with one of anthropic, azure"),
         ("llama", {}, "'llama' has no provider"),
         ("openai/", {"api_key": "k"}, "openai/<model>"),
         ("openai/gpt-4o", {}, "OPENAI_API_KEY"),
@@ -58,7 +58,8 @@ def test_default_bases_and_keys(provider: str) -> None:
     family = FAMILIES[provider]
     target = build_target(f"{provider}/m", environment={family.key_environment[0]: "k"})
     assert chat_url(target) == f"{family.api_base}/chat/completions"
-    assert target.headers == {"authorization": "Bearer k"}
+    name = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}.get(family.adapter)
+    assert target.headers == ({"authorization": "Bearer k"} if name is None else {name: "k"})
 
 
 def test_the_deployment_wins_over_the_environment() -> None:
