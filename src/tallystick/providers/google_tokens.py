@@ -31,7 +31,7 @@ log = structlog.get_logger()
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _AHEAD: Final = timedelta(minutes=5)
 _PAUSE: Final = timedelta(seconds=30)
-"""After a renewal that failed, while the old token is still good."""
+"""From one renewal to the next while a token is good: one may fail, and a machine may give the same token again."""
 _REQUEST_SECONDS: Final = 30.0
 _ANSWER_BYTES_MAX: Final = 1024 * 1024
 
@@ -104,9 +104,9 @@ class _Renewed:
 
     def _end(self, renewal: asyncio.Task[_Token]) -> None:
         self._renewal = None
+        self._not_before = self._clock.now() + _PAUSE
         error = None if renewal.cancelled() else renewal.exception()
         if error is not None:
-            self._not_before = self._clock.now() + _PAUSE
             log.warning("google_token_failed", reason=type(error.__cause__).__name__)
 
 
