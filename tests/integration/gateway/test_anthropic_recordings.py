@@ -27,6 +27,91 @@ PRICES = {  # USD per million, far apart, so that no unit can stand for another.
 }
 
 
+PICTURE = "data:image/png;base64,aGVsbG8="
+DOCUMENT = "data:application/pdf;base64,cGFnZXM="
+FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object"}, "strict": True}
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"where": "here"}'}}
+MESSAGES: list[Any] = [
+    {"role": "system", "content": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": PICTURE}},
+            {"type": "image_url", "image_url": {"url": "https://pictures.example/1.png"}},
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": DOCUMENT}},
+        ],
+    },
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [CALL, {**CALL, "id": "c2"}],
+        "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}],
+    },
+    {"role": "tool", "tool_call_id": "c1", "content": "A stick."},
+    {"role": "tool", "tool_call_id": "c2", "content": "Another."},
+    {"role": "user", "content": "So?"},
+]
+
+SAID: dict[str, Any] = {
+    "messages": MESSAGES,
+    "tools": [{"type": "function", "function": FUNCTION}],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+    "max_completion_tokens": 5000,
+    "stop": "END",
+    "temperature": 0.5,
+    "user": "ada",
+    "reasoning_effort": "medium",
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
+}
+"""What an OpenAI client may say."""
+ARRIVES: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 5000,
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}},
+                {"type": "image", "source": {"type": "url", "url": "https://pictures.example/1.png"}},
+                {
+                    "type": "document",
+                    "source": {"type": "base64", "media_type": "application/pdf", "data": "cGFnZXM="},
+                    "title": "a.pdf",
+                },
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+                {"type": "tool_use", "id": "c1", "name": "look", "input": {"where": "here"}},
+                {"type": "tool_use", "id": "c2", "name": "look", "input": {"where": "here"}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "c1", "content": "A stick."},
+                {"type": "tool_result", "tool_use_id": "c2", "content": "Another."},
+                {"type": "text", "text": "So?"},
+            ],
+        },
+    ],
+    "tools": [{"name": "look", "description": "Look.", "input_schema": {"type": "object"}, "strict": True}],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    "stop_sequences": ["END"],
+    "temperature": 0.5,
+    "metadata": {"user_id": "ada"},
+    "thinking": {"type": "enabled", "budget_tokens": 2048},
+    "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+}
+"""The same as Anthropic gets it."""
+
+
 def exchanges(*, status: int = 200) -> list[Any]:
     return [pytest.param(each, id=each["id"]) for each in EXCHANGES if each["status"] == status]
 
@@ -148,32 +233,6 @@ async def test_an_openai_client_understands_it(exchange: dict[str, Any], tmp_pat
 
 
 async def test_what_an_openai_client_says_arrives(tmp_path: Path) -> None:
-    picture = "data:image/png;base64,aGVsbG8="
-    document = "data:application/pdf;base64,cGFnZXM="
-    function = {"name": "look", "description": "Look.", "parameters": {"type": "object"}, "strict": True}
-    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"where": "here"}'}}
-    messages: list[Any] = [
-        {"role": "system", "content": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": picture}},
-                {"type": "image_url", "image_url": {"url": "https://pictures.example/1.png"}},
-                {"type": "file", "file": {"filename": "a.pdf", "file_data": document}},
-            ],
-        },
-        {
-            "role": "assistant",
-            "content": "",
-            "tool_calls": [call, {**call, "id": "c2"}],
-            "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "s"}],
-        },
-        {"role": "tool", "tool_call_id": "c1", "content": "A stick."},
-        {"role": "tool", "tool_call_id": "c2", "content": "Another."},
-        {"role": "user", "content": "So?"},
-    ]
-
     async def answer(_asked: web.Request, body: dict[str, Any]) -> web.Response:
         creation = {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 200}
         usage = {
@@ -191,65 +250,11 @@ async def test_what_an_openai_client_says_arrives(tmp_path: Path) -> None:
         upstream.answer = answer
         async with running_gateway(tmp_path, config(upstream.url, "m")) as gateway:
             async with openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=MASTER_KEY, max_retries=0) as client:
-                said = await client.chat.completions.create(
-                    model="public",
-                    messages=messages,
-                    tools=[{"type": "function", "function": function}],  # type: ignore[list-item]
-                    tool_choice="required",
-                    parallel_tool_calls=False,
-                    max_completion_tokens=5000,
-                    stop="END",
-                    temperature=0.5,
-                    user="ada",
-                    reasoning_effort="medium",
-                    response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
-                )
+                said = await client.chat.completions.create(model="public", **SAID)
             event = await gateway.event()
         asked = upstream.requests[0]
 
-    assert asked == {
-        "model": "m",
-        "max_tokens": 5000,
-        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {"type": "text", "text": "What is this?"},
-                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}},
-                    {"type": "image", "source": {"type": "url", "url": "https://pictures.example/1.png"}},
-                    {
-                        "type": "document",
-                        "source": {"type": "base64", "media_type": "application/pdf", "data": "cGFnZXM="},
-                        "title": "a.pdf",
-                    },
-                ],
-            },
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "thinking", "thinking": "Hm.", "signature": "s"},
-                    {"type": "tool_use", "id": "c1", "name": "look", "input": {"where": "here"}},
-                    {"type": "tool_use", "id": "c2", "name": "look", "input": {"where": "here"}},
-                ],
-            },
-            {
-                "role": "user",
-                "content": [
-                    {"type": "tool_result", "tool_use_id": "c1", "content": "A stick."},
-                    {"type": "tool_result", "tool_use_id": "c2", "content": "Another."},
-                    {"type": "text", "text": "So?"},
-                ],
-            },
-        ],
-        "tools": [{"name": "look", "description": "Look.", "input_schema": {"type": "object"}, "strict": True}],
-        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
-        "stop_sequences": ["END"],
-        "temperature": 0.5,
-        "metadata": {"user_id": "ada"},
-        "thinking": {"type": "enabled", "budget_tokens": 2048},
-        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
-    }
+    assert asked == ARRIVES
     assert said.choices[0].message.content == "Two sticks."
     assert said.usage is not None
     assert said.usage.prompt_tokens == 1510

@@ -26,7 +26,7 @@ def warnings_of(tmp_path):
         ("general_settings: {alerting_threshold: 300}", f"general_settings.alerting_threshold: {NOT_YET}"),
         ("general_settings: {alertin: 1}", "general_settings.alertin: unknown setting; did you mean alerting?"),
         ("general_settings: {zzzzzz: 1}", "general_settings.zzzzzz: unknown setting"),
-        ("litellm_settings: {drop_params: true}", f"litellm_settings.drop_params: {NOT_YET}"),
+        ("litellm_settings: {modify_params: true}", f"litellm_settings.modify_params: {NOT_YET}"),
         ("router_settings: {routing_strategy: simple-shuffle}", f"router_settings.routing_strategy: {NOT_YET}"),
         ("router_settings: {alerting: 1}", "router_settings.alerting: belongs into general_settings, not read here"),
         ("guardrails: [{a: 1}]", f"guardrails: {NOT_YET}"),

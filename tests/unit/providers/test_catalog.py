@@ -62,6 +62,12 @@ def test_default_bases_and_keys(provider: str) -> None:
     assert target.headers == ({"authorization": "Bearer k"} if name is None else {name: "k"})
 
 
+@pytest.mark.parametrize("base", ["http://h", "http://h/", "http://h/v1", "http://h/v1/messages"])
+def test_anthropic_s_base_with_and_without_its_version(base: str) -> None:
+    target = build_target("claude-sonnet-4-5", api_key="k", environment={"ANTHROPIC_BASE_URL": base})
+    assert (target.provider, target.model, target.api_base) == ("anthropic", "claude-sonnet-4-5", "http://h/v1")
+
+
 def test_the_deployment_wins_over_the_environment() -> None:
     environment = {"OPENAI_API_KEY": "e", "OPENAI_BASE_URL": "http://e/v1"}
     target = build_target(
