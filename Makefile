@@ -64,7 +64,7 @@ lock:  ## Choose versions anew and write requirements/*.txt with hashes; ARGS='-
 	echo "==> requirements/serve.txt"; \
 	"$$uv" $(COMPILE) $(ARGS) --group build pyproject.toml -o requirements/serve.txt; \
 	echo "==> requirements/test.txt"; \
-	"$$uv" $(COMPILE) $(ARGS) --extra aws --group build --group test pyproject.toml -o requirements/test.txt
+	"$$uv" $(COMPILE) $(ARGS) --extra aws --extra vertex --group build --group test pyproject.toml -o requirements/test.txt
 
 clean:  ## Remove .venv and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-# In order of precedence: ours where a proxy in front uses Authorization itself, then OpenAI's, Anthropic's, Azure's.
-_HEADERS: Final = (b"x-litellm-api-key", b"authorization", b"x-api-key", b"api-key")
+# In order of precedence: ours where a proxy in front uses Authorization itself, then OpenAI's, Anthropic's, Azure's,
+# Google's.
+_HEADERS: Final = (b"x-litellm-api-key", b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 
 
 def presented_key(headers: Mapping[bytes, bytes], *, first: bytes | None = None) -> str | None:

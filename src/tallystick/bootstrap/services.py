@@ -12,6 +12,7 @@ from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.bootstrap.budgets import Budgets
+from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
@@ -108,11 +109,13 @@ class Services:
         self.tracker = Tracker(clock=clock, metrics=metrics)
         self.pause_before_retry: Callable[[float], Awaitable[None]] = clock.sleep
         """How a call waits before it tries a deployment again; may be another until `start`."""
+        self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
         self._providers = build_providers(
             self.transport,
             new_id=lambda: new_event_id(clock.now()),
             now_seconds=lambda: int(clock.now().timestamp()),
             load_aws_signer=load_aws_signer,
+            google_tokens=self._google_tokens,
         )
         self.budgets = Budgets(
             settings,
@@ -237,6 +240,7 @@ class Services:
     async def stop(self) -> None:
         """Commit what is left, close every connection."""
         await self._group.stop()
+        await self._google_tokens.aclose()
         await self.transport.aclose()
         await self.store.close()
 

@@ -25,6 +25,10 @@ CALL_TYPES: Mapping[str, str] = {
     "embeddings": "embedding",
     "messages": "anthropic_messages",
     "messages/count_tokens": "count_tokens",
+    "generateContent": "generate_content",
+    "countTokens": "count_tokens",
+    "batchEmbedContents": "embedding",
+    "embedContent": "embedding",
 }
 
 

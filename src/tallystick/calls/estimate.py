@@ -19,6 +19,7 @@ _REMEMBERED_CALLS: Final = 200
 _OUTPUT_LIMIT_KEYS: Final = ("max_output_tokens", "max_tokens")
 _NANO_USD_MAX: Final = 10**17  # A hundred million dollars: no budget is as large, and 64 bits hold it.
 _MILLISECONDS: Final = 60_000  # What a call is taken to last where time has a price.
+_AUDIO_MARKS: Final = (b'"input_audio"', b'"audio"', b'"audio/', b'"video/', b'"fileUri"', b'"file_uri"')
 FREE: Final = Estimate(need_nano_usd=0, full_nano_usd=0)
 """Of a call that costs nothing, whatever it uses."""
 
@@ -135,7 +136,7 @@ class _Ceiling:
         self._input_tokens = input_tokens
         self._choices = request.choices
         self._writes_cache = hidden or b'"cache_control"' in raw
-        self._has_audio = hidden or b'"input_audio"' in raw or b'"audio"' in raw
+        self._has_audio = hidden or any(mark in raw for mark in _AUDIO_MARKS)
 
     def at(self, output_tokens: int, *, milliseconds: int = 0) -> int:
         """Return nano-USD, at least 1. `output_tokens` are those of one choice."""

@@ -86,6 +86,10 @@ class LitellmParams(_PricedRecord):
     drop_params: bool | None = None
     """Whether what the upstream's dialect can't say is dropped; None: as the setting says."""
     base_model: str | None = None
+    vertex_project: str | None = None
+    vertex_location: str | None = None
+    vertex_credentials: str | Mapping[str, Any] | None = Field(default=None, repr=False)  # Any: JSON.
+    """A service account as JSON, or the path of a file with it."""
     litellm_credential_name: str | None = None
     """A credential whose values hold where this deployment has none of its own."""
     aws_access_key_id: str | None = Field(default=None, repr=False)

@@ -11,7 +11,7 @@ import msgspec
 import pydantic
 
 from tallystick.config.accounting_settings import CostSettings
-from tallystick.config.model_list import ModelEntry
+from tallystick.config.model_list import LitellmParams, ModelEntry
 from tallystick.config.references import resolve_text
 from tallystick.control.candidates import Candidate
 from tallystick.control.deployment import Deployment, DeploymentRates
@@ -23,6 +23,7 @@ from tallystick.pricing.overrides import deployment_sheet
 from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import InvalidTarget, Target
 from tallystick.providers.catalog import MOCK_RESPONSE, build_target
+from tallystick.providers.vertex import VERTEX_PARAMS
 
 _DEPTH_MAX: Final = 32
 _CREDENTIAL: Final = "litellm_credential_name"
@@ -151,12 +152,18 @@ def _target(entry: ModelEntry, around: Around) -> Target:
             timeout_seconds=timeout,
             drop_params=around.drop_params if params.drop_params is None else params.drop_params,
             stream_idle_seconds=params.stream_timeout or around.stream_timeout_seconds or timeout,
-            options={} if params.mock_response is None else {MOCK_RESPONSE: params.mock_response},
             aws=params.aws,
+            options=_options(params),
             environment=around.environment,
         )
     except InvalidTarget as error:
         raise CannotServe(f"litellm_params.{error.field}", str(error)) from error
+
+
+def _options(params: LitellmParams) -> dict[str, object]:
+    """Return what only some adapters need."""
+    given = {name: getattr(params, name) for name in (MOCK_RESPONSE, *VERTEX_PARAMS)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class _Price(NamedTuple):

@@ -19,7 +19,7 @@ from tallystick.calls.model_choice import callable_models
 from tallystick.calls.pipeline import Pipeline
 from tallystick.control.deployment import Snapshot
 from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
-from tallystick.gateway.call_paths import CallPath, find_call
+from tallystick.gateway.call_paths import CallPath, find_call, key_in_query
 from tallystick.gateway.health import HealthPages
 from tallystick.gateway.http import (
     ASGIApp,
@@ -39,6 +39,7 @@ from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.error_envelope import envelope
+from tallystick.wire.gemini_request import GEMINI_DIALECTS
 from tallystick.wire.model_list import render_model, render_model_list
 from tallystick.wire.openai_request import OPENAI
 
@@ -89,7 +90,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Every answer, errors included, carries the id that its event has or would have."""
         path: str = scope["path"]
-        found = find_call(path)
+        found = find_call(path, scope["query_string"])
         if found is not None:
             await self._serve(scope, receive, send, call=found[0], model=found[1])
         elif path in _MODEL_LIST_PATHS or (path.startswith(("/v1/models/", "/models/"))):
@@ -111,7 +112,7 @@ class Gateway:
         dialect = OPENAI if call is None else call.dialect
         try:
             headers = dict(scope["headers"])
-            principal = await self._authenticate(headers)
+            principal = await self._authenticate(headers, scope["query_string"] if dialect in GEMINI_DIALECTS else b"")
             if principal.allowed_routes or principal.key_type:
                 _require_route(principal, scope["path"], call)
             if call is None:
@@ -153,8 +154,8 @@ class Gateway:
         if not self._admitting:
             raise ServerNotReady("The server is stopping; try another instance.")
 
-    async def _authenticate(self, headers: Mapping[bytes, bytes]) -> Principal:
-        token = presented_key(headers, first=self._limits.key_header)
+    async def _authenticate(self, headers: Mapping[bytes, bytes], query: bytes) -> Principal:
+        token = presented_key(headers, first=self._limits.key_header) or key_in_query(query)
         if token is not None and (known := self._authenticator.lookup_cached(token)) is not None:
             return known
         return await self._authenticator.authenticate(token)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
+from urllib.parse import unquote_plus
 
 from tallystick.wire.anthropic_request import ANTHROPIC, parse_messages
 from tallystick.wire.call_request import CallRequest, Endpoint
+from tallystick.wire.gemini_request import (
+    GEMINI,
+    GEMINI_ARRAY,
+    parse_gemini,
+    parse_gemini_array,
+    parse_gemini_stream,
+)
 from tallystick.wire.openai_request import OPENAI, parse_request
 
 
@@ -40,13 +48,27 @@ class CallPath(NamedTuple):
         return request
 
 
-def find_call(path: str) -> tuple[CallPath, str | None] | None:
+def find_call(path: str, query: bytes = b"") -> tuple[CallPath, str | None] | None:
     """Return what a path asks for, and the model that it names; None when it is no call's."""
     found = _CALLS.get(path)
     if found is not None:
         return found, None
     engine = _ENGINE_PATH.fullmatch(path)
-    return None if engine is None else (_CALLS["/" + engine["endpoint"]], engine["model"])
+    if engine is not None:
+        return _CALLS["/" + engine["endpoint"]], engine["model"]
+    google = _GOOGLE_PATH.fullmatch(path)
+    if google is None:
+        return None
+    method = google["method"]
+    if method == "streamGenerateContent":
+        return (_EVENTS if _ALT_SSE.search(query) else _ARRAY), google["model"]
+    return _GOOGLE_CALLS[method], google["model"]
+
+
+def key_in_query(query: bytes) -> str | None:
+    """Return the key that Google's clients may put into the address."""
+    found = _KEY.search(query)
+    return unquote_plus(found[1].decode("latin-1")) if found is not None else None
 
 
 _CHAT = CallPath("chat/completions", OPENAI, parse_request)
@@ -68,3 +90,17 @@ _CALLS: Mapping[str, CallPath] = {
 _ENGINE_PATH = re.compile(
     r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+?)/(?P<endpoint>chat/completions|completions|embeddings)"
 )
+_EVENTS = CallPath("generateContent", GEMINI, parse_gemini_stream)
+_ARRAY = CallPath("generateContent", GEMINI_ARRAY, parse_gemini_array)
+_GOOGLE_CALLS: Mapping[str, CallPath] = {
+    "generateContent": CallPath("generateContent", GEMINI, parse_gemini),
+    "countTokens": CallPath("countTokens", GEMINI, parse_gemini),
+    "batchEmbedContents": CallPath("batchEmbedContents", GEMINI, parse_gemini),
+    "embedContent": CallPath("embedContent", GEMINI, parse_gemini),
+}
+_GOOGLE_PATH = re.compile(
+    r"(?:/v1(?:beta|alpha)?)?/models/(?P<model>.+):"
+    r"(?P<method>generateContent|streamGenerateContent|countTokens|batchEmbedContents|embedContent)"
+)
+_ALT_SSE = re.compile(rb"(?:^|&)(?:%24|\$)?alt=sse(?:&|$)")
+_KEY = re.compile(rb"(?:^|&)key=([^&]+)")

@@ -49,6 +49,7 @@ UNITS: Mapping[str, Unit] = {
         # Parts come before their wholes: billed_quantities walks upwards.
         Unit(name="cache_write_1h", counted="cache_write_1h_tokens", parent="cache_write"),
         Unit(name="cache_write", counted="cache_write_tokens", parent="input"),
+        Unit(name="audio_cache_read", counted="audio_cache_read_tokens", parent="cache_read"),
         Unit(name="cache_read", counted="cache_read_tokens", parent="input"),
         Unit(name="audio_input", counted="audio_input_tokens", parent="input"),
         Unit(name="image_input", counted="image_input_tokens", parent="input"),

@@ -69,6 +69,7 @@ _UNITS_OF_PRICE_KEYS: Mapping[str, tuple[str, int]] = {
     "cache_write_mtok": ("cache_write", 1_000_000),
     "cache_write_1h_mtok": ("cache_write_1h", 1_000_000),
     "output_reasoning_mtok": ("reasoning", 1_000_000),
+    "cache_audio_read_mtok": ("audio_cache_read", 1_000_000),
     "input_audio_mtok": ("audio_input", 1_000_000),
     "output_audio_mtok": ("audio_output", 1_000_000),
     "input_image_mtok": ("image_input", 1_000_000),

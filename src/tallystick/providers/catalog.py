@@ -13,6 +13,7 @@ import msgspec
 from tallystick.providers.aws_target import AWS_IDENTITY, bedrock_place
 from tallystick.providers.base import InvalidTarget, Target
 from tallystick.providers.openai_compatible import ASK_USAGE
+from tallystick.providers.vertex import VERTEX_CREDENTIALS, VERTEX_PARAMS, VERTEX_STYLE, WrongVertex, find_vertex
 
 AZURE_API_VERSION = "2024-10-21"
 """Used when a deployment names none."""
@@ -21,7 +22,7 @@ MOCK_RESPONSE = "mock_response"
 _UPSTREAM_TIMEOUT_SECONDS = 600.0
 
 
-Adapter = Literal["openai", "anthropic", "bedrock", "cohere", "demo", "mock"]
+Adapter = Literal["openai", "anthropic", "bedrock", "cohere", "gemini", "demo", "mock"]
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +67,13 @@ FAMILIES: Mapping[str, Family] = {
     "bedrock": Family(adapter="bedrock", key_required=False),
     "cohere": _COHERE,
     "cohere_chat": _COHERE,
+    "gemini": Family(
+        adapter="gemini",
+        api_base="https://generativelanguage.googleapis.com/v1beta",
+        key_environment=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        base_environment=("GEMINI_API_BASE",),
+    ),
+    "vertex_ai": Family(adapter="gemini", key_required=False),
     "groq": Family(api_base="https://api.groq.com/openai/v1", key_environment=("GROQ_API_KEY",)),
     "mistral": Family(api_base="https://api.mistral.ai/v1", key_environment=("MISTRAL_API_KEY",), asks_usage=False),
     "openrouter": Family(api_base="https://openrouter.ai/api/v1", key_environment=("OPENROUTER_API_KEY",)),
@@ -181,8 +189,11 @@ def build_target(
         raise InvalidTarget(
             "api_key", f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
         )
-    base, login = _without_login(_base_of(provider, own_base or family.api_base))
     path_style, query = "openai", ""
+    if provider == "vertex_ai":
+        own_base, options = _at_vertex(model, options, own_base, has_key=bool(key), environment=given)
+        path_style = VERTEX_STYLE
+    base, login = _without_login(_base_of(provider, own_base or family.api_base))
     if provider == "azure" and not base.endswith("/openai/v1"):
         path_style = "azure"
         base = base.partition("/openai/deployments/")[0].removesuffix("/openai")
@@ -201,6 +212,26 @@ def build_target(
         timeout_seconds=timeout_seconds,
         stream_idle_seconds=stream_idle_seconds,
     )
+
+
+def _at_vertex(
+    model: str,
+    options: Mapping[str, object],
+    own_base: str,
+    *,
+    has_key: bool,
+    environment: Mapping[str, str],
+) -> tuple[str, dict[str, object]]:
+    """Return the base URL of a model at Vertex AI, and the options with what its tokens are asked with."""
+    base = _base_of("vertex_ai", own_base) if own_base else ""
+    try:
+        place = find_vertex(model, options, api_base=base, has_key=has_key, environment=environment)
+    except WrongVertex as error:
+        raise InvalidTarget(error.field, str(error)) from error
+    kept = {name: value for name, value in options.items() if name not in VERTEX_PARAMS}
+    if place.credentials is not None:
+        kept[VERTEX_CREDENTIALS] = place.credentials
+    return place.api_base, kept
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
@@ -225,6 +256,8 @@ def _base_of(provider: str, api_base: str) -> str:
         base += "/v1"
     if FAMILIES[provider].adapter == "cohere":
         base = _COHERE_ENDPOINT.sub("", base)
+    if FAMILIES[provider].adapter == "gemini" and not parts.path.strip("/"):
+        base += "/v1beta" if provider == "gemini" else "/v1"
     if provider == "ollama" and not parts.path.strip("/"):
         base += "/v1"  # Ollama's own API is at the root; its OpenAI dialect is below /v1.
     return base
@@ -246,6 +279,8 @@ def _headers(provider: str, key: str, organization: str | None, extra_headers: M
         headers["api-key"] = key
     elif key and FAMILIES[provider].adapter == "anthropic":
         headers["x-api-key"] = key
+    elif key and FAMILIES[provider].adapter == "gemini":
+        headers["x-goog-api-key"] = key
     elif key:
         headers["authorization"] = f"Bearer {key}"
     if organization:

@@ -11,6 +11,7 @@ from tallystick.providers.bedrock import Bedrock
 from tallystick.providers.catalog import FAMILIES, Adapter
 from tallystick.providers.cohere import Cohere
 from tallystick.providers.demo import Demo
+from tallystick.providers.gemini import GeminiModels, TokenSource
 from tallystick.providers.mock import Mock, Mockable
 from tallystick.providers.openai_compatible import OpenAICompatible
 from tallystick.providers.translator import Translator
@@ -23,6 +24,7 @@ def build_providers(
     new_id: Callable[[], str],
     now_seconds: Callable[[], int],
     load_aws_signer: Callable[[], AWSSigner],
+    google_tokens: TokenSource,
 ) -> Mapping[str, Provider]:
     """Return the provider of each prefix. Prefixes of one family share an adapter, all adapters the connections.
 
@@ -35,6 +37,7 @@ def build_providers(
         "anthropic": Anthropic(transport, translator),
         "bedrock": Bedrock(transport, translator, load_signer=load_aws_signer),
         "cohere": Cohere(transport, translator),
+        "gemini": GeminiModels(transport, translator, tokens=google_tokens),
         "demo": Demo(new_id=new_id, now_seconds=now_seconds, translator=translator),
     }
     mockable = {name: Mockable(provider, mock) for name, provider in adapters.items()}

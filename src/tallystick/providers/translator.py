@@ -8,10 +8,11 @@ import msgspec
 
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.transport import RawAnswer
-from tallystick.wire.call_request import CallRequest
+from tallystick.wire.call_request import UNBILLED, CallRequest
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import UpstreamDialect
+from tallystick.wire.gemini_request import GEMINI_DIALECTS
 from tallystick.wire.native_reading import COUNTED
 from tallystick.wire.openai_chat_upstream import OpenAIChat
 from tallystick.wire.openai_request import OPENAI, parse_request
@@ -38,7 +39,7 @@ class Translator:
 
         `ask` sends what was written and returns the upstream's answer, or raises as Provider.send does.
         """
-        if request.endpoint == "messages/count_tokens":
+        if request.endpoint in UNBILLED:
             return _counted(request)
         caller = CALLER_DIALECTS[request.dialect]
         written = translate(request, caller, dialect, model=target.model, drop_params=target.drop_params)
@@ -69,6 +70,7 @@ _LOCAL = OpenAIChat(asks_usage=True, names_completion_tokens=False)
 
 
 def _counted(request: CallRequest) -> Answer:
-    """Estimate what the upstream can't be asked: only Anthropic's dialect counts tokens."""
-    body = msgspec.json.encode({"input_tokens": estimate_input_tokens(request).estimate})
+    """Estimate what the upstream can't be asked: to count tokens is said in each dialect by its own providers only."""
+    name = "totalTokens" if request.dialect in GEMINI_DIALECTS else "input_tokens"
+    body = msgspec.json.encode({name: estimate_input_tokens(request).estimate})
     return Answer(status=200, content_type=_JSON, headers={"content-type": _JSON}, reading=COUNTED, body=body)

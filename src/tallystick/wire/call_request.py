@@ -7,12 +7,24 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Endpoint = Literal["chat/completions", "completions", "embeddings", "messages", "messages/count_tokens"]
+Endpoint = Literal[
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "messages",
+    "messages/count_tokens",
+    "generateContent",
+    "countTokens",
+    "batchEmbedContents",
+    "embedContent",
+]
 """What is asked for, below `/v1/`."""
 
-NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(("embeddings", "messages/count_tokens"))
+NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(
+    ("embeddings", "messages/count_tokens", "countTokens", "batchEmbedContents", "embedContent")
+)
 """Endpoints whose answers have no output tokens."""
-UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens",))
+UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens", "countTokens"))
 """Endpoints that no provider charges for."""
 
 
@@ -30,6 +42,8 @@ class CallRequest(msgspec.Struct, kw_only=True):
     """The caller asked for usage in the stream (`stream_options.include_usage`), so it must reach it."""
     upstream_headers: Mapping[str, str] = {}
     """Headers of the caller that belong to its dialect, for an upstream that speaks the same: `anthropic-beta` …"""
+    stream_content_type: str = ""
+    """What a stream is to the caller; '': server-sent events."""
     drop_params: bool | None = None
     """Whether fields that the upstream's dialect can't say are dropped, not refused. None: as configured."""
     user: str | None = None

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 from tallystick.wire.anthropic_caller import AnthropicCaller
 from tallystick.wire.dialect import CallerDialect
+from tallystick.wire.gemini_caller import GeminiCaller
+from tallystick.wire.gemini_request import GEMINI, GEMINI_ARRAY
 from tallystick.wire.openai_chat_caller import OpenAIChatCaller
 
 CALLER_DIALECTS: Mapping[str, CallerDialect] = {
-    dialect.name: dialect for dialect in (OpenAIChatCaller(), AnthropicCaller())
+    dialect.name: dialect
+    for dialect in (OpenAIChatCaller(), AnthropicCaller(), GeminiCaller(GEMINI), GeminiCaller(GEMINI_ARRAY))
 }

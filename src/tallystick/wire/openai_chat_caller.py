@@ -99,7 +99,12 @@ def _message(reply: Reply) -> JSON:
         "refusal": "".join(refusals) if refusals else None,
     }
     calls = [
-        {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
+        {
+            "id": part.id,
+            "type": "function",
+            "function": {"name": part.name, "arguments": part.arguments},
+            **_signature_fields(part.signature),
+        }
         for part in reply.parts
         if isinstance(part, ToolCall)
     ]
@@ -112,6 +117,11 @@ def _message(reply: Reply) -> JSON:
     if blocks:
         message["thinking_blocks"] = blocks
     return message
+
+
+def _signature_fields(signature: str) -> JSON:
+    """Return where Google's own OpenAI endpoint puts the signature that Gemini wants back with a tool call."""
+    return {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
 
 
 def _thinking_block(thought: Thinking) -> JSON:
@@ -190,9 +200,8 @@ class _ChunkWriter:
         if isinstance(part, ToolCall):
             number = self._calls[begun.index] = len(self._calls)
             function = {"name": part.name, "arguments": part.arguments}
-            return self._chunk(
-                {"tool_calls": [{"index": number, "id": part.id, "type": "function", "function": function}]}
-            )
+            call: JSON = {"index": number, "id": part.id, "type": "function", "function": function}
+            return self._chunk({"tool_calls": [{**call, **_signature_fields(part.signature)}]})
         return self._grow(begun.index, part.text) if part.text else b""
 
     def _grow(self, index: int, text: str) -> bytes:

@@ -111,10 +111,28 @@ class _FunctionCall(msgspec.Struct, gc=False):
     arguments: str | None = None
 
 
+class _GoogleContent(msgspec.Struct, gc=False):
+    thought_signature: str | None = None
+
+
+class _ExtraContent(msgspec.Struct, gc=False):
+    google: _GoogleContent | None = None
+
+
 class _ToolCall(msgspec.Struct, gc=False):
     id: str = ""
     type: str = "function"
     function: _FunctionCall | None = None
+    extra_content: _ExtraContent | None = None
+    """As Google's own OpenAI endpoint has it."""
+    provider_specific_fields: _GoogleContent | None = None
+    """As LiteLLM's clients have it."""
+
+    @property
+    def signature(self) -> str:
+        """What Gemini wants back with its call."""
+        google = self.extra_content.google if self.extra_content is not None else self.provider_specific_fields
+        return (google.thought_signature or "") if google is not None else ""
 
 
 class _ThinkingBlock(msgspec.Struct, gc=False):
@@ -279,7 +297,12 @@ class _Messages:
             if call.function is None:
                 self._unsaid.append(f"{place}.tool_calls.{number}")
                 continue
-            yield ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments or "{}")
+            yield ToolCall(
+                id=call.id,
+                name=call.function.name,
+                arguments=call.function.arguments or "{}",
+                signature=call.signature,
+            )
         if message.function_call is not None:  # The form before `tool_calls`: a call's name is its id.
             name = message.function_call.name
             yield ToolCall(id=name, name=name, arguments=message.function_call.arguments or "{}")

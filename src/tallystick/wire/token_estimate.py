@@ -78,7 +78,7 @@ def _media_names(raw: bytes) -> int:
     if b'"source"' in raw:
         names += 2 * raw.count(b'"source"')  # Anthropic's; it is named once.
     if b'"file' in raw:
-        names += raw.count(b'"file"') + raw.count(b'"file_id"')
+        names += sum(map(raw.count, (b'"file"', b'"file_id"', b'"fileUri"', b'"file_uri"')))
     return names
 
 

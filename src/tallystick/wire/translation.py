@@ -65,8 +65,6 @@ def _refusal(error: ReportedError, body: bytes, dialect: str) -> UpstreamRefused
 class TranslatedReading:
     """The Reading of an answer that comes in another dialect than the caller's."""
 
-    content_types = _CONTENT_TYPES
-
     __slots__ = ("_caller", "_now_seconds", "_request", "_upstream")
 
     def __init__(
@@ -81,6 +79,12 @@ class TranslatedReading:
         self._caller = caller
         self._upstream = upstream
         self._now_seconds = now_seconds
+
+    @property
+    def content_types(self) -> ContentTypes:
+        """See Reading."""
+        own = self._request.stream_content_type
+        return _CONTENT_TYPES if not own else _CONTENT_TYPES._replace(stream=own)
 
     def read_plain(self, body: bytes) -> PlainReading:
         """See Reading."""

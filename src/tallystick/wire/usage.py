@@ -10,6 +10,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `input_tokens` is the whole prompt, cached parts included; `output_tokens` includes reasoning. The audio and image
     tokens are parts of input or output in the same way; `cache_write_1h_tokens` is a part of `cache_write_tokens`.
+    `audio_cache_read_tokens` is a part of `cache_read_tokens`, and not of `audio_input_tokens`, where a provider tells.
     """
 
     input_tokens: int | None = None
@@ -19,6 +20,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_write_1h_tokens: int | None = None
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
+    audio_cache_read_tokens: int | None = None
     audio_output_tokens: int | None = None
     image_input_tokens: int | None = None
     image_output_tokens: int | None = None

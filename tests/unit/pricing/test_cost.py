@@ -153,6 +153,7 @@ usages = st.builds(Usage, **dict.fromkeys(msgspec.structs.asdict(Usage()), quant
 
 CHILDREN = {
     "input": ("cache_read", "cache_write", "audio_input", "image_input"),
+    "cache_read": ("audio_cache_read",),
     "cache_write": ("cache_write_1h",),
     "output": ("reasoning", "audio_output", "image_output"),
 }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tallystick.bootstrap.aws import load_aws_signer
+from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.errors import UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnreachable
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.catalog import FAMILIES, build_target
@@ -19,6 +20,7 @@ from tallystick.providers.mock import Mock
 from tallystick.providers.registry import build_providers
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import Transport
+from tallystick.runtime.clock import SystemClock
 from tallystick.wire.call_request import CallRequest, Endpoint
 from tallystick.wire.openai_answer import read_answer
 from tallystick.wire.openai_request import parse_request
@@ -170,7 +172,10 @@ async def test_mocked_errors(text: str, error: type[UpstreamError], status: int)
 
 
 async def test_every_prefix_has_a_provider_and_can_be_mocked() -> None:
-    providers = build_providers(Transport(), new_id=lambda: "1", now_seconds=lambda: 7, load_aws_signer=load_aws_signer)
+    tokens = GoogleTokensWhenNeeded(clock=SystemClock())
+    providers = build_providers(
+        Transport(), new_id=lambda: "1", now_seconds=lambda: 7, load_aws_signer=load_aws_signer, google_tokens=tokens
+    )
     assert providers.keys() == FAMILIES.keys()
     for name, provider in providers.items():
         answer = await provider.send(

@@ -58,8 +58,8 @@ def test_default_bases_and_keys(provider: str) -> None:
     family = FAMILIES[provider]
     target = build_target(f"{provider}/m", environment={family.key_environment[0]: "k"})
     assert chat_url(target) == f"{family.api_base}/chat/completions"
-    name, value = ("x-api-key", "k") if family.adapter == "anthropic" else ("authorization", "Bearer k")
-    assert target.headers == {name: value}
+    name = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}.get(family.adapter)
+    assert target.headers == ({"authorization": "Bearer k"} if name is None else {name: "k"})
 
 
 @pytest.mark.parametrize("base", ["http://h", "http://h/", "http://h/v1", "http://h/v1/messages"])
