@@ -15,6 +15,7 @@ from services import PostgresServer
 from tallystick.bootstrap.stores import Store, open_store
 from tallystick.config.load import load_settings
 from tallystick.control.store import AuditFilter
+from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import batch_of
 from tallystick.ledger.store import EventFilter
 from tallystick.runtime.clock import SystemClock
@@ -167,3 +168,13 @@ async def _reads_at(standby: PostgresServer) -> int:
         )
     finally:
         await connection.close()
+
+
+async def test_a_standby_in_place_of_the_database_tells_no_watermark(servers) -> None:
+    """As after a failover, with a name that still leads to the former primary: what it lacks would count as new."""
+    _, standby = servers
+    settings = load_settings(config_file=None, overrides={"database_url": standby.url()}, environ={})
+    store = open_store(settings, clock=SystemClock())
+    with pytest.raises(StoreUnavailable, match="standby"):
+        await store.ledger.watermark("p")
+    await store.close()

@@ -62,7 +62,7 @@ class PostgresDatabase:
         self._statement_timeout_seconds = statement_timeout_seconds
         self._statement_cache_size = statement_cache_size
         self._auto_migrate = auto_migrate and not read_only
-        self._read_only = read_only
+        self.is_read_only = read_only
         self._passwords = passwords
         self._migrator = Migrator(clock=clock, queries=self.queries, timeout_seconds=migration_timeout_seconds)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -74,7 +74,7 @@ class PostgresDatabase:
     @property
     def keeps_sessions(self) -> bool:
         """Whether a connection is a session of its own, in which one may listen."""
-        return self._statement_cache_size > 0 and not self._read_only
+        return self._statement_cache_size > 0 and not self.is_read_only
 
     async def ping(self) -> None:
         """Prove that the database answers. Raises StoreUnavailable."""
@@ -223,7 +223,7 @@ class PostgresDatabase:
         if isinstance(cause, asyncpg.UndefinedTableError):
             self._is_ready = False  # Someone has put another database in this one's place: migrate it at next use.
         is_standby = isinstance(cause, asyncpg.ReadOnlySQLTransactionError)
-        if is_standby and not self._read_only and self._pool is not None:
+        if is_standby and not self.is_read_only and self._pool is not None:
             await self._pool.expire_connections()  # After a failover they lead to the former primary.
 
 

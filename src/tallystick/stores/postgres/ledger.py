@@ -47,9 +47,16 @@ class PostgresLedger:
         self._sums = SumReports(database=database)
 
     async def watermark(self, producer_id: str) -> int:
-        """Return the highest committed number of a producer, 0 for one never seen."""
+        """Return the highest committed number of a producer, 0 for one never seen.
+
+        Raises StoreUnavailable where a standby answers in place of the database: it may say less than is true.
+        """
         async with self._database.connection() as connection:
-            return int(await connection.fetchval(self._queries["watermark"], producer_id) or 0)
+            row = await connection.fetchrow(self._queries["watermark"], producer_id)
+        assert row is not None, "it is one row"
+        if row["is_standby"] and not self._database.is_read_only:
+            raise StoreUnavailable("A standby of PostgreSQL answers in place of the database, and takes no commits.")
+        return int(row["watermark"])
 
     async def ledger_id(self) -> str:
         """Return the id of this ledger in this database, by which it is told from others, its dumps among them."""

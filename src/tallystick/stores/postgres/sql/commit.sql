@@ -1,6 +1,8 @@
 -- name: watermark
--- Return the highest committed number of a producer.
-SELECT watermark FROM producers WHERE producer_id = $1
+-- Return the highest committed number of a producer, and whether the database replays what another one has.
+SELECT
+    coalesce((SELECT watermark FROM producers WHERE producer_id = $1), 0) AS watermark,
+    pg_is_in_recovery() AS is_standby
 
 -- name: find_producer
 -- Return the number under which rows name a producer.
