@@ -22,6 +22,7 @@ Isolation = Literal["read_committed", "repeatable_read"]
 
 STATEMENTS_CACHED = 256
 _WAITING_MAX = 1_000
+_CONNECT_SECONDS_LEAST = 0.001
 _log = structlog.get_logger(__name__)
 
 
@@ -194,15 +195,35 @@ class PostgresDatabase:
         return self._pool
 
     async def _connect(self, *arguments: Any, **options: Any) -> DirectConnection:  # Any: asyncpg's own, passed on.
-        """Open a connection, with a password that is good now; one that the server refuses is fetched anew once."""
+        """Open a connection, with a password that is good now; one that the server refuses is fetched anew once.
+
+        All of that together takes no longer than `connect_timeout_seconds`.
+        """
         if self._passwords is None:
             return await asyncpg.connect(*arguments, **options)
-        password = await self._passwords.password()
+        deadline = asyncio.get_running_loop().time() + self._connect_timeout_seconds
         try:
-            return await asyncpg.connect(*arguments, **options, password=password)
+            return await self._log_in(self._passwords, deadline, arguments, options)
         except asyncpg.InvalidAuthorizationSpecificationError:
-            self._passwords.refuse(password)
-        return await asyncpg.connect(*arguments, **options, password=await self._passwords.password())
+            return await self._log_in(self._passwords, deadline, arguments, options)
+
+    async def _log_in(
+        self,
+        passwords: PasswordSource,
+        deadline: float,
+        arguments: tuple[Any, ...],  # Any: as above.
+        options: dict[str, Any],
+    ) -> DirectConnection:
+        time = asyncio.get_running_loop().time
+        password = await passwords.password(seconds_max=max(0.0, deadline - time()))
+        seconds_left = max(_CONNECT_SECONDS_LEAST, deadline - time())
+        try:
+            connection = await asyncpg.connect(*arguments, **{**options, "timeout": seconds_left, "password": password})
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            passwords.refuse(password)
+            raise
+        passwords.accept(password)
+        return connection
 
     def _server_settings(self) -> dict[str, str]:
         settings = {"application_name": "tallystick"}
