@@ -218,7 +218,9 @@ class PostgresDatabase:
         password = await passwords.password(seconds_max=max(0.0, deadline - time()))
         seconds_left = max(_CONNECT_SECONDS_LEAST, deadline - time())
         try:
-            connection = await asyncpg.connect(*arguments, **{**options, "timeout": seconds_left, "password": password})
+            connection: DirectConnection = await asyncpg.connect(
+                *arguments, **{**options, "timeout": seconds_left, "password": password}
+            )
         except asyncpg.InvalidAuthorizationSpecificationError:
             passwords.refuse(password)
             raise
