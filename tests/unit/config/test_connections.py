@@ -89,3 +89,54 @@ def test_parts_of_a_replica_that_name_no_host_are_not_used() -> None:
 def test_what_does_not_go_together_is_refused(given, reason) -> None:
     with pytest.raises(ConfigError, match=reason):
         load_settings(config_file=None, overrides=given, environ={})
+
+
+@pytest.mark.parametrize("login", ["iam_token_db_auth", "azure_postgresql_auth"])
+def test_a_token_is_sent_through_tls_where_nothing_else_is_said(login) -> None:
+    given = {
+        login: "true",
+        "database_url": "postgresql://u@db.internal/d",
+        "database_url_read_replica": "postgresql://u@r/d?application_name=x",
+    }
+    settings = load_settings(config_file=None, overrides=given, environ={})
+    assert settings.database_url == "postgresql://u@db.internal/d?sslmode=require"
+    assert settings.database_url_read_replica == "postgresql://u@r/d?application_name=x&sslmode=require"
+    stricter = load_settings(config_file=None, overrides=given, environ={"PGSSLMODE": "verify-full"})
+    assert stricter.database_url == "postgresql://u@db.internal/d?sslmode=verify-full"
+
+
+@pytest.mark.parametrize(
+    ("url", "ends"),
+    [
+        ("postgresql://u@h/d?sslmode=verify-full&sslrootcert=%2Fx", "?sslmode=verify-full&sslrootcert=%2Fx"),
+        ("postgresql://u@h/d?sslmode=verify-ca", "?sslmode=verify-ca"),
+        ("postgresql://u@127.0.0.1:6432/d", "/d"),
+        ("postgresql://u@[::1]/d?sslmode=disable", "/d?sslmode=disable"),
+        ("postgresql://u@localhost/d?sslmode=prefer", "/d?sslmode=prefer"),
+        ("postgresql://u@%2Fcloudsql%2Fproject/d", "/d"),
+        ("postgresql://u@/d?host=/cloudsql/project", "/d?host=%2Fcloudsql%2Fproject"),
+        ("postgresql://u@/d?host=db.internal", "?host=db.internal&sslmode=require"),
+        ("postgresql://u@localhost,db.internal/d", "/d?sslmode=require"),
+        ("postgresql://u@127.0.0.1.example.com/d", "/d?sslmode=require"),
+        ("postgresql://u@/d?service=x", "/d?service=x&sslmode=require"),
+    ],
+)
+def test_what_leaves_the_machine_with_a_token_is_encrypted(url, ends) -> None:
+    overrides = {"azure_postgresql_auth": "true", "database_url": url}
+    assert load_settings(config_file=None, overrides=overrides, environ={}).database_url.endswith(ends)
+    without_tokens = load_settings(config_file=None, overrides={"database_url": url}, environ={})
+    assert ("sslmode" in without_tokens.database_url) == ("sslmode" in url)
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "PREFER"])
+def test_a_token_in_clear_text_is_refused_where_it_was_written(tmp_path, mode) -> None:
+    file = tmp_path / "config.yaml"
+    text = "general_settings: {iam_token_db_auth: true, database_url: 'postgresql://u@h/d%s'}"
+    file.write_text(text % f"?sslmode={mode}")
+    with pytest.raises(ConfigError) as refused:
+        load_settings(config_file=file, overrides={}, environ={})
+    for part in (str(file), "general_settings.database_url", "sslmode must be require", "clear text"):
+        assert part in str(refused.value)
+    file.write_text(text % "")
+    with pytest.raises(ConfigError, match="PGSSLMODE must be require"):
+        load_settings(config_file=file, overrides={}, environ={"PGSSLMODE": mode})
