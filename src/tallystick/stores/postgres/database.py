@@ -54,6 +54,8 @@ class PostgresDatabase:
     ) -> None:
         self.clock = clock
         self.queries = load_queries("tallystick.stores.postgres")
+        self.uses_succeeded = 0
+        """How many uses of a lent connection have ended well: while it grows, the database is there."""
         self._url = url
         self._pool_size_max = pool_size_max
         self._connect_timeout_seconds = connect_timeout_seconds
@@ -76,6 +78,12 @@ class PostgresDatabase:
     def keeps_sessions(self) -> bool:
         """Whether a connection is a session of its own, in which one may listen."""
         return self._statement_cache_size > 0 and not self._read_only
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether all connections that there may be are lent, so that the next use has to wait for its turn."""
+        pool = self._pool
+        return pool is not None and pool.get_size() - pool.get_idle_size() >= self._pool_size_max
 
     async def ping(self) -> None:
         """Prove that the database answers. Raises StoreUnavailable."""
@@ -104,6 +112,7 @@ class PostgresDatabase:
                 assert self._pool is not None, "ready means that there is a pool"
                 async with self._pool.acquire(timeout=self._pool_timeout_seconds) as connection:
                     yield connection
+            self.uses_succeeded += 1
         except StoreUnavailable as error:
             await self._recover_from(error.__cause__)
             raise
