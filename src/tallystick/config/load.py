@@ -14,8 +14,10 @@ from typing import Any
 
 import pydantic
 
+from tallystick.config.connections import least_connections
 from tallystick.config.database_url import (
     REPLICA_SUFFIX,
+    database_kind,
     normalize_url,
     replica_url_from_parts,
     sealed_url,
@@ -175,8 +177,17 @@ class _Gathered:
         sealed = self._sealed_urls(settings, environ)
         if self._problems:
             raise InvalidConfig(self._problems)
-        unused = (f"{self._name_of(('redis', *path))}: {reason}" for path, reason in settings.redis.unused())
+        unused = [f"{self._name_of(('redis', *path))}: {reason}" for path, reason in settings.redis.unused()]
+        unused += self._raised_limits(settings)
         return settings.model_copy(update={"warnings": (*settings.warnings, *unused), **sealed})
+
+    def _raised_limits(self, settings: Settings) -> list[str]:
+        """Return a warning when a worker gets more connections than were given, because it can't do with so few."""
+        given, least = settings.database.pool_size_max, least_connections(listens=settings.listens)
+        if given >= least or database_kind(settings.database_url) == "sqlite":
+            return []
+        name = self._name_of(("database", "pool_size_max"))
+        return [f"{name}: {given} is too few for a worker, it has up to {least} connections"]
 
     def _sealed_urls(self, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the addresses to which tokens are sent, with TLS asked for; report those that rule it out."""
