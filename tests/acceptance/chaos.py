@@ -45,6 +45,9 @@ class Ground:
     session: aiohttp.ClientSession
     pause_seconds: float
     happened: Counter[str] = field(default_factory=Counter)
+    armed: int = 0
+    reached: int = 0
+    """How often a process was to be killed or stopped at a point, and was."""
 
     async def processes(self) -> list[tuple[ServerProcess, int]]:
         """Return all that serve, with their ids."""
@@ -57,8 +60,8 @@ class Ground:
 
     async def leader(self) -> tuple[ServerProcess, int] | None:
         """Return who leads, as Redis has it."""
-        answer = self.redis.ask("GET", "{tallystick}:leader:jobs")
-        holder = answer.partition("\r\n")[2].split(":")
+        found = self.redis.ask("KEYS", "{tallystick}:leader:*:jobs").split("\r\n")
+        holder = self.redis.ask("GET", found[-1]).partition("\r\n")[2].split(":") if len(found) > 1 else []
         processes = await self.processes()
         return next((each for each in processes if len(holder) > 1 and str(each[1]) == holder[1]), None)
 
@@ -85,11 +88,14 @@ class Ground:
         part = file.with_suffix(".new")
         part.write_text(order)
         part.rename(file)
+        self.armed += 1
         deadline = time.monotonic() + _ARMED_SECONDS
         while not (reached := file.with_suffix(".reached").exists()) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         file.unlink(missing_ok=True)
-        return reached or file.with_suffix(".reached").exists()
+        reached = reached or file.with_suffix(".reached").exists()
+        self.reached += reached
+        return reached
 
 
 Fault = Callable[[Ground, random.Random], Awaitable[str]]

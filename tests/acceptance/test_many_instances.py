@@ -15,7 +15,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from acceptance.kit import enough, finish, make_team_keys, server_of
+from acceptance.kit import enough, finish, make_team_keys, metric, server_of
 from acceptance.load import MODELS, Load, assert_nothing_missing_or_double, committed_calls
 from server_kit import ServerProcess, UpstreamProcess, eventually, serving
 from services import PostgresServer, RedisServer
@@ -81,6 +81,9 @@ async def test_hot_keys_on_many_instances(
             await load.stop()
             seen = await upstream.seen(session)
             await committed_calls(servers[0], session, {*seen, *(call.call_id for call in load.whole)})
+            if redis_buffer:
+                outcome = 'buffer_batches_total{outcome="buffered"}'
+                assert sum([await metric(server, session, outcome) for server in servers]) > _INSTANCES
         for server in servers:
             assert await server.stop() == 0, server.log_tail()
             assert server.segments() == [], "the journal is not empty after a clean stop"

@@ -32,7 +32,8 @@ _PASSING: Final = (
     failures.TryAgainError,
     failures.AskError,
 )
-_PASSING_WORDS: Final = ("LOADING", "READONLY", "MASTERDOWN", "OOM", "NOAUTH", "BUSY", "MISCONF", "NOREPLICAS")
+# At the beginning, or behind what a script's line is called.
+_PASSING_WORDS: Final = re.compile(r"(^|-)(LOADING|READONLY|MASTERDOWN|OOM|NOAUTH|BUSY|MISCONF|NOREPLICAS)\b")
 _ROUND_TRIPS: Final = 4  # Connect, authenticate, choose the database, and the command itself.
 _ROUND_TRIPS_OF_TLS: Final = 2
 _CAUSES_MAX: Final = 10
@@ -81,7 +82,7 @@ def round_trips(client: Client) -> int:
 def translated(error: BaseException, where: str) -> StoreError:
     """Return our error for one of FAILURES."""
     reason = str(error) or type(error).__name__
-    if isinstance(error, _LASTING) and not isinstance(error, _PASSING) and not reason.startswith(_PASSING_WORDS):
+    if isinstance(error, _LASTING) and not isinstance(error, _PASSING) and not _PASSING_WORDS.search(reason):
         return RowRefused(f"Redis at {where} refuses this: {reason}")
     tls = next((each for each in _causes(error) if isinstance(each, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
