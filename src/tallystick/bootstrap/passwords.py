@@ -17,17 +17,13 @@ if TYPE_CHECKING:
 _PORT = 5432
 
 
-async def _nothing() -> None:
-    return
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passwords:
     """A source of passwords, the loop that keeps it fresh, and what closes it."""
 
     source: PasswordSource
     keep_fresh: Callable[[], Awaitable[None]]
-    close: Callable[[], Awaitable[None]] = _nothing
+    close: Callable[[], Awaitable[None]]
 
 
 def open_passwords(settings: DatabaseLoginSettings, *, url: str, clock: Clock) -> Passwords | None:
@@ -38,7 +34,7 @@ def open_passwords(settings: DatabaseLoginSettings, *, url: str, clock: Clock) -
 
     if settings.aws:
         passwords = ExpiringPasswords(_rds_tokens(settings, url), clock=clock)
-        return Passwords(source=passwords, keep_fresh=passwords.run)
+        return Passwords(source=passwords, keep_fresh=passwords.run, close=passwords.close)
     from tallystick.providers.transport import Transport
     from tallystick.stores.postgres.azure_tokens import AzureIdentity, EntraTokens
 
@@ -53,7 +49,12 @@ def open_passwords(settings: DatabaseLoginSettings, *, url: str, clock: Clock) -
         identity_header=settings.azure_identity_header,
     )
     passwords = ExpiringPasswords(EntraTokens(identity, transport=transport), clock=clock)
-    return Passwords(source=passwords, keep_fresh=passwords.run, close=transport.aclose)
+
+    async def close() -> None:
+        await passwords.close()
+        await transport.aclose()
+
+    return Passwords(source=passwords, keep_fresh=passwords.run, close=close)
 
 
 def _rds_tokens(settings: DatabaseLoginSettings, url: str) -> TokenIssuer:

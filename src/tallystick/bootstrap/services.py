@@ -317,4 +317,5 @@ def _ledger_service(
         on_finished=on_finished,
         clock=clock,
         metrics=metrics,
+        continues_producers=not settings.read_only,
     )

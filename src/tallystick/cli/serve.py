@@ -66,7 +66,8 @@ def run_server(*, config_file: Path | None, overrides: Mapping[str, object], wor
         return uvloop.run(_serve(settings, listener, parent=parent, on_ready=lambda: None))
     for warning in settings.warnings:
         log.warning("setting_not_in_force", setting=warning)
-    # What is wrong with the model list or the keys is said before anything starts.
+    # What is wrong with the connections, the model list or the keys is said before anything starts.
+    _check_connections(settings)
     clock = SystemClock()
     key_ring = open_key_ring(settings, now=clock.now())
     snapshot_builder(settings, key_ring=key_ring, environ=os.environ, clock=clock).check()
@@ -276,6 +277,18 @@ def _announcement(settings: Settings, listener: socket.socket, master_key: Maste
             console.print("Model [bold]demo[/bold] answers without any account.")
 
     return announce
+
+
+def _check_connections(settings: Settings) -> None:
+    """Raise ConfigError when this host's limit of connections is impossible. Only here: a command needs but its own."""
+    if database_kind(settings.database_url) == "sqlite":
+        return
+    try:
+        settings.connections.check()
+    except ValueError as error:
+        place = settings.owned.get("general_settings.database_connections_per_host", "")
+        file, _, key_path = place.rpartition(": ")
+        raise ConfigError(str(error), file=file or None, key_path=key_path or None) from error
 
 
 def _connections_line(budget: ConnectionBudget) -> str:

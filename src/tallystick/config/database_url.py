@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 DATABASE_PARTS = tuple(
     f"DATABASE_{part}" for part in ("HOST", "PORT", "USERNAME", "USER", "PASSWORD", "NAME", "SCHEMA")
 )
 REPLICA_SUFFIX = "_READ_REPLICA"
+_TLS_MODES = ("require", "verify-ca", "verify-full")
 _LITELLM_PARAMETERS = frozenset(
     # Options of another database client, which Postgres would refuse as unknown settings.
     {"connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "pgbouncer", "statement_cache_size",
@@ -72,6 +74,45 @@ def normalize_url(url: str) -> tuple[str, list[str]]:
         else:
             kept.append(("search_path" if name == "schema" else name, value))
     return _join(parts, query=urlencode(kept)), warnings
+
+
+def sealed_url(url: str, environ: Mapping[str, str]) -> str:
+    """Return the address such that what is sent there is encrypted, because it is a token that opens the database.
+
+    Only what does not leave this machine may be plain: a loopback address, a socket. Raises ValueError when the address
+    or PGSSLMODE asks for less than `require`.
+    """
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))  # Of several the last, as for the driver.
+    if _stays_on_this_machine(parts, query, environ):
+        return url
+    name = "sslmode" if query.get("sslmode") else "PGSSLMODE"
+    mode = query.get("sslmode") or environ.get("PGSSLMODE") or _TLS_MODES[0]
+    if mode.replace("_", "-") not in _TLS_MODES:
+        raise ValueError(
+            f"{name} must be {', '.join(_TLS_MODES[:-1])} or {_TLS_MODES[-1]} with iam_token_db_auth and "
+            "azure_postgresql_auth: otherwise the token could be sent in clear text. Only a loopback address and a "
+            "socket may go without"
+        )
+    return _join(parts, query=urlencode(query | {"sslmode": mode}))
+
+
+def _stays_on_this_machine(parts: SplitResult, query: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    hosts = unquote(parts.hostname or "") or query.get("host") or ""
+    if not hosts:  # The driver looks on: a service's entry may name any host; without one it is a socket.
+        if query.get("service") or environ.get("PGSERVICE"):
+            return False
+        hosts = environ.get("PGHOST", "")
+    return all(_is_of_this_machine(host) for host in hosts.split(","))
+
+
+def _is_of_this_machine(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith("/"):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def database_kind(url: str) -> str:

@@ -14,10 +14,13 @@ from typing import Any
 
 import pydantic
 
+from tallystick.config.connections import least_connections
 from tallystick.config.database_url import (
     REPLICA_SUFFIX,
+    database_kind,
     normalize_url,
     replica_url_from_parts,
+    sealed_url,
     sqlite_url,
     url_from_parts,
 )
@@ -60,7 +63,7 @@ def load_settings(*, config_file: Path | None, overrides: Mapping[str, object], 
         "environment_variables": variables,
         "warnings": tuple(warnings),
     }
-    return gathered.settings()
+    return gathered.settings(whole_environment)
 
 
 def export_environment(settings: Settings, environ: MutableMapping[str, str]) -> None:
@@ -160,7 +163,7 @@ class _Gathered:
         except ValueError as error:
             self._report(("secret_keys",), str(error))
 
-    def settings(self) -> Settings:
+    def settings(self, environ: Mapping[str, str]) -> Settings:
         """Check everything and return it."""
         try:
             settings = Settings.model_validate(self.values)
@@ -171,10 +174,31 @@ class _Gathered:
         for path, reason in settings.redis.contradictions():
             self._report(("redis", *path), reason)
         self._check_buffer(settings)
+        sealed = self._sealed_urls(settings, environ)
         if self._problems:
             raise InvalidConfig(self._problems)
-        unused = (f"{self._name_of(('redis', *path))}: {reason}" for path, reason in settings.redis.unused())
-        return settings.model_copy(update={"warnings": (*settings.warnings, *unused)})
+        unused = [f"{self._name_of(('redis', *path))}: {reason}" for path, reason in settings.redis.unused()]
+        unused += self._raised_limits(settings)
+        return settings.model_copy(update={"warnings": (*settings.warnings, *unused), **sealed})
+
+    def _raised_limits(self, settings: Settings) -> list[str]:
+        """Return a warning when a worker gets more connections than were given, because it can't do with so few."""
+        given, least = settings.database.pool_size_max, least_connections(listens=settings.listens)
+        if given >= least or database_kind(settings.database_url) == "sqlite":
+            return []
+        name = self._name_of(("database", "pool_size_max"))
+        return [f"{name}: {given} is too few for a worker, it has up to {least} connections"]
+
+    def _sealed_urls(self, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the addresses to which tokens are sent, with TLS asked for; report those that rule it out."""
+        urls = {"database_url": settings.database_url, "database_url_read_replica": settings.database_url_read_replica}
+        sealed: dict[str, str] = {}
+        for name, url in urls.items() if settings.database.login.is_used else ():
+            try:
+                sealed |= {name: sealed_url(url, environ)} if url else {}
+            except ValueError as error:
+                self._report((name,), str(error))
+        return sealed
 
     def _check_buffer(self, settings: Settings) -> None:
         """Refuse a buffer that could not work: without this, nobody would notice that there is none."""

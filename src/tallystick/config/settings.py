@@ -211,8 +211,16 @@ class Settings(Frozen):
         """What each worker may open to PostgreSQL."""
         database = self.database
         return share_connections(
-            database.pool_size_max, workers=self.workers, listens=database.statement_cache and not self.read_only
+            database.pool_size_max,
+            host_limit=database.connections_per_host,
+            workers=self.workers,
+            listens=self.listens,
         )
+
+    @property
+    def listens(self) -> bool:
+        """Whether each worker has a connection to PostgreSQL on which it hears of changes."""
+        return self.database.statement_cache and not self.read_only
 
     @model_validator(mode="after")
     def _check_database(self) -> Settings:
@@ -220,9 +228,9 @@ class Settings(Frozen):
         if replica is not None and database_kind(replica) == "sqlite":
             raise ValueError("database_url_read_replica must be of PostgreSQL")
         if database_kind(self.database_url) != "sqlite":
-            _ = self.connections
-        elif replica is not None:
+            return self
+        if replica is not None:
             raise ValueError("database_url_read_replica needs a database_url of PostgreSQL")
-        elif self.database.login.is_used:
+        if self.database.login.is_used:
             raise ValueError("iam_token_db_auth and azure_postgresql_auth need a database_url of PostgreSQL")
         return self

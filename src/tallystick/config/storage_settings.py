@@ -16,12 +16,21 @@ class DatabaseSettings(Frozen):
     """The connections to the database."""
 
     pool_size_max: Annotated[
-        PositiveCount | None,
+        PositiveCount,
         Given(
             name="database_pool_size_max",
-            description="Most connections of this host to the database: its workers share them evenly, and one of each "
-            "worker listens for changes. As many again go to a read replica. Default: 10 for each worker.",
+            description="Most connections of each worker to the database, one of which listens for changes; at least "
+            "3, or 2 without `database_statement_cache`. As many again go to a read replica.",
             file=("general_settings.database_connection_pool_limit",),
+        ),
+    ] = 10
+    connections_per_host: Annotated[
+        PositiveCount | None,
+        Given(
+            name="database_connections_per_host",
+            description="Most connections of this host to the database: its workers share them evenly, each up to "
+            "`database_pool_size_max`. As many again go to a read replica. `serve` does not start with fewer than its "
+            "workers need. Default: no limit but that of each worker.",
         ),
     ] = None
     connect_timeout_seconds: Annotated[

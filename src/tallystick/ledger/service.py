@@ -39,8 +39,14 @@ class LedgerService:
         on_finished: Callable[[str], Awaitable[None]],
         clock: Clock,
         metrics: Metrics,
+        continues_producers: bool = True,
     ) -> None:
-        """`on_finished` is told each producer whose events are committed to the last, and who adds no more."""
+        """`on_finished` is told each producer whose events are committed to the last, and who adds no more.
+
+        Without `continues_producers` every slot that is opened begins a new producer: for a store that may know less
+        than is true, as a standby does, and so can't tell whether a number has been given. What is left in the slot is
+        delivered under its old producer's name all the same.
+        """
         self._directory = directory
         self._store = store
         self._journal_limits = journal_limits
@@ -49,6 +55,7 @@ class LedgerService:
         self._on_finished = on_finished
         self._clock = clock
         self._metrics = metrics
+        self._continues_producers = continues_producers
         self._journal: Journal | None = None
         self._committer: Committer | None = None
         self._committing: SupervisedLoop | None = None
@@ -122,7 +129,7 @@ class LedgerService:
                 limits=self._journal_limits,
                 clock=self._clock,
                 metrics=self._metrics,
-                confirmed=await self._ask_watermarks(slot),
+                confirmed=await self._ask_watermarks(slot) if self._continues_producers else {},
             )
         except BaseException:
             slot.release()

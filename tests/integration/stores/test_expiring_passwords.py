@@ -17,6 +17,7 @@ from tallystick.stores.postgres.audit import PostgresAuditor
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.ledger import PostgresLedger
 from tallystick.stores.postgres.passwords import ExpiringPasswords, Token
+from tallystick.testing import FakeClock
 
 CHANGES = 40
 
@@ -65,13 +66,44 @@ async def test_a_wrong_password_is_asked_for_anew_once(role) -> None:
     await role.change()
     issuer = Follows(role)
     role.password = "wrong"
-    passwords = ExpiringPasswords(issuer, clock=SystemClock())
-    database = PostgresDatabase(role.url, clock=SystemClock(), passwords=passwords)
+    clock = FakeClock()
+    database = PostgresDatabase(role.url, clock=SystemClock(), passwords=ExpiringPasswords(issuer, clock=clock))
     with pytest.raises(StoreUnavailable) as failed:
         await database.ping()
     assert isinstance(failed.value.__cause__, asyncpg.InvalidPasswordError)
     assert issuer.issued == 2
+    for _ in range(20):  # And not by each use again.
+        with pytest.raises(StoreUnavailable, match="refuses the tokens"):
+            await database.ping()
+    assert issuer.issued == 2
     await role.change()
+    clock.advance(1)
     async with asyncio.timeout(10):
         await database.ping()
     await database.close()
+
+
+async def test_users_of_an_issuer_that_hangs_wait_for_their_connect_timeout_side_by_side(role) -> None:
+    class Hangs:
+        asked = 0
+
+        async def issue(self) -> Token:
+            self.asked += 1
+            await asyncio.Event().wait()
+            raise AssertionError("never")
+
+    issuer = Hangs()
+    passwords = ExpiringPasswords(issuer, clock=SystemClock())
+    database = PostgresDatabase(
+        role.url, clock=SystemClock(), pool_size_max=2, passwords=passwords, connect_timeout_seconds=0.5
+    )
+    await database._connected_pool()
+    database._is_ready = True  # Past the opening, which all share anyway.
+    async with asyncio.timeout(
+        5
+    ):  # One after the other 20 users would take 5 s at two connections, and 200 s at worst.
+        outcomes = await asyncio.gather(*(database.ping() for _ in range(20)), return_exceptions=True)
+    assert {str(each) for each in outcomes} == {"No token for PostgreSQL was issued in time."}
+    assert issuer.asked == 1
+    await database.close()
+    await passwords.close()

@@ -19,6 +19,9 @@ from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import batch_of
 from tallystick.ledger.store import EventFilter
 from tallystick.runtime.clock import SystemClock
+from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.ledger import PostgresLedger
+from tallystick.stores.postgres.replica import FreshReplica, ReplicaReads, ReplicatedReader
 
 EVERYTHING = EventFilter()
 
@@ -28,7 +31,22 @@ def servers():
     with PostgresServer() as primary:
         standby = PostgresServer.standby_of(primary)
         with standby:
+            asyncio.run(migrate(primary, standby))
             yield primary, standby
+
+
+async def migrate(primary: PostgresServer, standby: PostgresServer) -> None:
+    """Bring both up to date: a standby that lags in that is away for its readers."""
+    database = PostgresDatabase(primary.url(), clock=SystemClock())
+    await database.ping()
+    async with database.connection() as connection:
+        position = await connection.fetchval(database.queries["wal_position"])
+    await database.close()
+    connection = await asyncpg.connect(standby.url())
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(database.queries["has_replayed"], position):
+            await asyncio.sleep(0.01)
+    await connection.close()
 
 
 @asynccontextmanager
@@ -145,6 +163,56 @@ async def test_with_the_primary_away_the_replica_answers_as_it_is(servers) -> No
             assert outcomes == {"replica": 2, "unchecked": 1}
         finally:
             primary.start()
+
+
+async def test_the_primary_is_asked_again_as_soon_as_anything_succeeds_there(servers) -> None:
+    primary, standby = servers
+    async with opened(primary.url(), standby.url(), database_replica_wait_seconds=0.2) as (store, outcomes):
+        await commit(store, "gina", 1)
+        primary.stop()
+        try:
+            assert await of(store, "gina") == 1
+            assert outcomes["unchecked"] == 1
+        finally:
+            primary.start()
+        await execute(standby.url(), "SELECT pg_wal_replay_pause()")
+        try:
+            async with asyncio.timeout(30):
+                while await store.ledger.watermark("gina") < 1:
+                    await asyncio.sleep(0.01)
+            await commit(store, "gina", 1)
+            assert await of(store, "gina") == 2
+        finally:
+            await execute(standby.url(), "SELECT pg_wal_replay_resume()")
+        assert outcomes["unchecked"] == 1
+
+
+async def test_a_primary_whose_connections_are_all_in_use_is_not_away(servers, monkeypatch) -> None:
+    monkeypatch.setattr("tallystick.stores.postgres.replica._PRIMARY_SECONDS_MAX", 0.1)
+    primary, standby = servers
+    outcomes: Counter[str] = Counter()
+    clock = SystemClock()
+    database = PostgresDatabase(primary.url(), clock=clock, pool_size_max=2)
+    replica = PostgresDatabase(standby.url(), clock=clock, read_only=True)
+    reads = ReplicaReads(clock=clock, on_read=lambda outcome: outcomes.update((outcome,)))
+    fresh = FreshReplica(primary=database, replica=replica, wait_seconds=0.2, on_unchecked=reads.note_unchecked)
+    reader = ReplicatedReader(reads, replica=fresh, primary=database)
+    await execute(standby.url(), "SELECT pg_wal_replay_pause()")
+    try:
+        await PostgresLedger(database=database).commit(batch_of("hugo", 1, [make_event(user_id="hugo")]))
+        async with database.connection(), database.connection():
+            assert database.is_busy
+            reading = asyncio.create_task(reader.total("user", "hugo"))
+            while not outcomes:
+                await asyncio.sleep(0.01)
+            assert not reading.done()
+        assert (await reading).requests == 1
+        assert (await reader.total("user", "hugo")).requests == 1
+    finally:
+        await execute(standby.url(), "SELECT pg_wal_replay_resume()")
+    assert outcomes == {"busy": 2}
+    await database.close()
+    await replica.close()
 
 
 async def test_a_server_that_is_no_standby_is_not_read(servers, postgres_url) -> None:

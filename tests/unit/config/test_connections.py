@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
+from tallystick.cli.serve import run_server
 from tallystick.config.connections import share_connections
 from tallystick.config.load import load_settings
 from tallystick.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("host_max", "workers", "listens", "pool_each", "host"),
+    ("each_max", "host_limit", "workers", "listens", "pool_each", "host"),
     [
-        (None, 1, True, 9, 10),
-        (None, 4, True, 9, 40),
-        (None, 4, False, 10, 40),
-        (20, 4, True, 4, 20),
-        (23, 4, True, 4, 20),
-        (12, 4, True, 2, 12),
-        (8, 4, False, 2, 8),
+        (10, None, 1, True, 9, 10),
+        (10, None, 4, True, 9, 40),
+        (10, None, 4, False, 10, 40),
+        (20, None, 2, True, 19, 40),
+        (10, 20, 4, True, 4, 20),
+        (10, 23, 4, True, 4, 20),
+        (10, 100, 4, True, 9, 40),
+        (10, 12, 4, True, 2, 12),
+        (10, 8, 4, False, 2, 8),
     ],
 )
-def test_workers_share_evenly_and_never_pass_the_limit(host_max, workers, listens, pool_each, host) -> None:
-    budget = share_connections(host_max, workers=workers, listens=listens)
+def test_workers_never_pass_their_own_limit_nor_the_hosts(
+    each_max, host_limit, workers, listens, pool_each, host
+) -> None:
+    budget = share_connections(each_max, host_limit=host_limit, workers=workers, listens=listens)
+    budget.check()
     assert (budget.pool_each, budget.host_max) == (pool_each, host)
 
 
-def test_too_little_is_refused_with_what_is_needed() -> None:
-    environ = {"DATABASE_URL": "postgresql://u@h/d", "NUM_WORKERS": "8", "TALLYSTICK_DATABASE_POOL_SIZE_MAX": "10"}
-    with pytest.raises(ConfigError, match="8 of them need at least 24"):
-        load_settings(config_file=None, overrides={}, environ=environ)
-    load_settings(config_file=None, overrides={}, environ=environ | {"DATABASE_URL": "sqlite:////tmp/x.db"})
+@pytest.mark.parametrize("workers", [1, 4, 32])
+def test_litellms_limit_is_that_of_each_worker_however_many_there_are(tmp_path, workers) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("general_settings: {database_connection_pool_limit: 10, database_url: 'postgresql://u@h/d'}")
+    settings = load_settings(config_file=file, overrides={"workers": workers}, environ={})
+    settings.connections.check()
+    assert (settings.connections.pool_each, settings.connections.host_max) == (9, 10 * workers)
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(("given", "cache", "pool", "each"), [(1, True, 2, 3), (2, True, 2, 3), (1, False, 2, 2)])
+def test_a_worker_that_is_given_too_few_starts_with_what_it_needs_and_says_so(
+    tmp_path, given, cache, pool, each
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"general_settings: {{database_connection_pool_limit: {given}, database_statement_cache: {str(cache).lower()}, "
+        "database_url: 'postgresql://u@h/d', num_workers: 4}"
+    )
+    settings = load_settings(config_file=file, overrides={}, environ={})
+    assert (settings.connections.pool_each, settings.connections.host_max) == (pool, 4 * each)
+    (warning,) = settings.warnings
+    assert warning.startswith(f"general_settings.database_connection_pool_limit: {given} is too few for a worker")
+    assert f"up to {each} connections" in warning
+
+
+def test_a_hosts_limit_that_is_impossible_stops_serve_and_no_other_command(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "config.yaml"
+    key = base64.b64encode(bytes(range(32))).decode()
+    file.write_text(
+        "general_settings: {database_connections_per_host: 10, database_url: 'postgresql://u@127.0.0.1:1/d', "
+        f"num_workers: 8, master_key: sk-a-long-master-key-for-tests, secret_keys: 'k1:{key}'}}"
+    )
+    settings = load_settings(config_file=file, overrides={}, environ={})
+    assert settings.connections.pool_each == 2, "what verify and doctor work with"
+    monkeypatch.setitem(run_server.__globals__, "configure_logging", lambda *_: None)
+    with pytest.raises(ConfigError) as refused:
+        run_server(config_file=file, overrides={"home": tmp_path}, worker_socket=None)
+    for part in (str(file), "general_settings.database_connections_per_host", "8 workers need at least 24, 3 for each"):
+        assert part in str(refused.value)
 
 
 def test_litellms_timeouts_are_told_apart(tmp_path) -> None:
@@ -89,3 +132,54 @@ def test_parts_of_a_replica_that_name_no_host_are_not_used() -> None:
 def test_what_does_not_go_together_is_refused(given, reason) -> None:
     with pytest.raises(ConfigError, match=reason):
         load_settings(config_file=None, overrides=given, environ={})
+
+
+@pytest.mark.parametrize("login", ["iam_token_db_auth", "azure_postgresql_auth"])
+def test_a_token_is_sent_through_tls_where_nothing_else_is_said(login) -> None:
+    given = {
+        login: "true",
+        "database_url": "postgresql://u@db.internal/d",
+        "database_url_read_replica": "postgresql://u@r/d?application_name=x",
+    }
+    settings = load_settings(config_file=None, overrides=given, environ={})
+    assert settings.database_url == "postgresql://u@db.internal/d?sslmode=require"
+    assert settings.database_url_read_replica == "postgresql://u@r/d?application_name=x&sslmode=require"
+    stricter = load_settings(config_file=None, overrides=given, environ={"PGSSLMODE": "verify-full"})
+    assert stricter.database_url == "postgresql://u@db.internal/d?sslmode=verify-full"
+
+
+@pytest.mark.parametrize(
+    ("url", "ends"),
+    [
+        ("postgresql://u@h/d?sslmode=verify-full&sslrootcert=%2Fx", "?sslmode=verify-full&sslrootcert=%2Fx"),
+        ("postgresql://u@h/d?sslmode=verify-ca", "?sslmode=verify-ca"),
+        ("postgresql://u@127.0.0.1:6432/d", "/d"),
+        ("postgresql://u@[::1]/d?sslmode=disable", "/d?sslmode=disable"),
+        ("postgresql://u@localhost/d?sslmode=prefer", "/d?sslmode=prefer"),
+        ("postgresql://u@%2Fcloudsql%2Fproject/d", "/d"),
+        ("postgresql://u@/d?host=/cloudsql/project", "/d?host=%2Fcloudsql%2Fproject"),
+        ("postgresql://u@/d?host=db.internal", "?host=db.internal&sslmode=require"),
+        ("postgresql://u@localhost,db.internal/d", "/d?sslmode=require"),
+        ("postgresql://u@127.0.0.1.example.com/d", "/d?sslmode=require"),
+        ("postgresql://u@/d?service=x", "/d?service=x&sslmode=require"),
+    ],
+)
+def test_what_leaves_the_machine_with_a_token_is_encrypted(url, ends) -> None:
+    overrides = {"azure_postgresql_auth": "true", "database_url": url}
+    assert load_settings(config_file=None, overrides=overrides, environ={}).database_url.endswith(ends)
+    without_tokens = load_settings(config_file=None, overrides={"database_url": url}, environ={})
+    assert ("sslmode" in without_tokens.database_url) == ("sslmode" in url)
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "PREFER"])
+def test_a_token_in_clear_text_is_refused_where_it_was_written(tmp_path, mode) -> None:
+    file = tmp_path / "config.yaml"
+    text = "general_settings: {iam_token_db_auth: true, database_url: 'postgresql://u@h/d%s'}"
+    file.write_text(text % f"?sslmode={mode}")
+    with pytest.raises(ConfigError) as refused:
+        load_settings(config_file=file, overrides={}, environ={})
+    for part in (str(file), "general_settings.database_url", "sslmode must be require", "clear text"):
+        assert part in str(refused.value)
+    file.write_text(text % "")
+    with pytest.raises(ConfigError, match="PGSSLMODE must be require"):
+        load_settings(config_file=file, overrides={}, environ={"PGSSLMODE": mode})

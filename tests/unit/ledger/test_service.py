@@ -26,7 +26,12 @@ LIMITS = JournalLimits(sync="write", segment_bytes=64 * 1024)
 
 
 def service_in(
-    root: Path, store: MemoryStore, *, drain_seconds: float = 5.0, finished: list[str] | None = None
+    root: Path,
+    store: MemoryStore,
+    *,
+    drain_seconds: float = 5.0,
+    finished: list[str] | None = None,
+    continues_producers: bool = True,
 ) -> LedgerService:
     async def on_finished(producer_id: str) -> None:
         if finished is not None:
@@ -41,6 +46,7 @@ def service_in(
         on_finished=on_finished,
         clock=SystemClock(),
         metrics=Metrics(),
+        continues_producers=continues_producers,
     )
 
 
@@ -221,3 +227,35 @@ async def test_a_stop_without_the_store_keeps_the_journal_for_the_next_start(tmp
     await again.stop()
     assert_holds(store, [event])
     assert not list(tmp_path.glob("slot-*/*.journal"))
+
+
+async def test_where_the_store_may_know_less_than_is_true_no_number_is_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal that was restored in place, asked about at a standby that lags; a writer commits what comes of it."""
+    primary = MemoryStore()
+    left = leave_behind(tmp_path, 1)
+    slot = tmp_path / "slot-0001"
+    backup = {file: file.read_bytes() for file in slot.iterdir() if file.is_file()}
+    first = service_in(tmp_path, primary)
+    await first.start()
+    producer = first.journal.producer_id
+    events = [make_event() for _ in range(5)]
+    for event in events:
+        first.journal.append_event(event)
+    await first.stop()
+    for file, content in backup.items():
+        file.write_bytes(content)
+
+    async def lagging(_producer_id: str) -> int:
+        return 0
+
+    monkeypatch.setattr(primary, "watermark", lagging)
+    again = service_in(tmp_path, primary, continues_producers=False)
+    await again.start()
+    more = [make_event() for _ in range(5)]
+    for event in more:
+        again.journal.append_event(event)
+    assert again.journal.producer_id != producer
+    await again.stop()
+    assert_holds(primary, left + events + more)

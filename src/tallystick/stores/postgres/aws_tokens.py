@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import botocore.session
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
@@ -30,13 +31,15 @@ class RDSTokens:
         if not found:
             raise ConfigError("the region of the database is not known", key_path="database_aws_region")
         self._region: str = found
+        # One of its own: AWS may be slow to answer, and the threads that all share have other things to do.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aws-tokens")
 
     async def issue(self) -> Token:
         """`TokenIssuer`. In a thread, because credentials may come over the network."""
         try:
-            text = await asyncio.to_thread(self._sign)
-        except BotoCoreError as error:
-            raise StoreUnavailable(f"AWS gives no credentials for PostgreSQL: {error}") from error
+            text = await asyncio.get_running_loop().run_in_executor(self._thread, self._sign)
+        except (BotoCoreError, ClientError) as error:
+            raise StoreUnavailable(f"AWS gives no credentials for PostgreSQL: {_code_of(error)}.") from error
         return Token(text=text, lifetime_seconds=_LIFETIME_SECONDS)
 
     def _sign(self) -> str:
@@ -63,3 +66,10 @@ class RDSTokens:
             request, operation_name="connect", expires_in=_LIFETIME_SECONDS, region_name=self._region
         )
         return signed.removeprefix("https://")
+
+
+def _code_of(error: BotoCoreError | ClientError) -> str:
+    """Return what went wrong in a word. What AWS says beyond it names accounts and roles."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "ClientError"))[:100]
+    return type(error).__name__

@@ -22,6 +22,7 @@ Isolation = Literal["read_committed", "repeatable_read"]
 
 STATEMENTS_CACHED = 256
 _WAITING_MAX = 1_000
+_CONNECT_SECONDS_LEAST = 0.001
 _log = structlog.get_logger(__name__)
 
 
@@ -53,6 +54,8 @@ class PostgresDatabase:
     ) -> None:
         self.clock = clock
         self.queries = load_queries("tallystick.stores.postgres")
+        self.uses_succeeded = 0
+        """How many uses of a lent connection have ended well: while it grows, the database is there."""
         self._url = url
         self._pool_size_max = pool_size_max
         self._connect_timeout_seconds = connect_timeout_seconds
@@ -75,6 +78,12 @@ class PostgresDatabase:
     def keeps_sessions(self) -> bool:
         """Whether a connection is a session of its own, in which one may listen."""
         return self._statement_cache_size > 0 and not self.is_read_only
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether all connections that there may be are lent, so that the next use has to wait for its turn."""
+        pool = self._pool
+        return pool is not None and pool.get_size() - pool.get_idle_size() >= self._pool_size_max
 
     async def ping(self) -> None:
         """Prove that the database answers. Raises StoreUnavailable."""
@@ -103,6 +112,7 @@ class PostgresDatabase:
                 assert self._pool is not None, "ready means that there is a pool"
                 async with self._pool.acquire(timeout=self._pool_timeout_seconds) as connection:
                     yield connection
+            self.uses_succeeded += 1
         except StoreUnavailable as error:
             await self._recover_from(error.__cause__)
             raise
@@ -194,15 +204,37 @@ class PostgresDatabase:
         return self._pool
 
     async def _connect(self, *arguments: Any, **options: Any) -> DirectConnection:  # Any: asyncpg's own, passed on.
-        """Open a connection, with a password that is good now; one that the server refuses is fetched anew once."""
+        """Open a connection, with a password that is good now; one that the server refuses is fetched anew once.
+
+        All of that together takes no longer than `connect_timeout_seconds`.
+        """
         if self._passwords is None:
             return await asyncpg.connect(*arguments, **options)
-        password = await self._passwords.password()
+        deadline = asyncio.get_running_loop().time() + self._connect_timeout_seconds
         try:
-            return await asyncpg.connect(*arguments, **options, password=password)
+            return await self._log_in(self._passwords, deadline, arguments, options)
         except asyncpg.InvalidAuthorizationSpecificationError:
-            self._passwords.refuse(password)
-        return await asyncpg.connect(*arguments, **options, password=await self._passwords.password())
+            return await self._log_in(self._passwords, deadline, arguments, options)
+
+    async def _log_in(
+        self,
+        passwords: PasswordSource,
+        deadline: float,
+        arguments: tuple[Any, ...],  # Any: as above.
+        options: dict[str, Any],
+    ) -> DirectConnection:
+        time = asyncio.get_running_loop().time
+        password = await passwords.password(seconds_max=max(0.0, deadline - time()))
+        seconds_left = max(_CONNECT_SECONDS_LEAST, deadline - time())
+        try:
+            connection: DirectConnection = await asyncpg.connect(
+                *arguments, **{**options, "timeout": seconds_left, "password": password}
+            )
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            passwords.refuse(password)
+            raise
+        passwords.accept(password)
+        return connection
 
     def _server_settings(self) -> dict[str, str]:
         settings = {"application_name": "tallystick"}

@@ -16,6 +16,21 @@ _REFUSED = (
     asyncpg.ProgramLimitExceededError,
 )
 
+# What says that there is no server, or none that takes connections. Timeouts say nothing: see `is_unreachable`.
+_UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+
+
+def is_unreachable(error: StoreUnavailable) -> bool:
+    """Tell whether this came of a server that is away, and not of one that refuses or keeps somebody waiting."""
+    return isinstance(error.__cause__, _UNREACHABLE) and not isinstance(error.__cause__, TimeoutError)
+
 
 @contextmanager
 def translated() -> Iterator[None]:

@@ -31,17 +31,19 @@ from tallystick.runtime.clock import Clock
 from tallystick.stores.postgres.audit_log import AuditLog
 from tallystick.stores.postgres.connection import Connection, Readable
 from tallystick.stores.postgres.database import PostgresDatabase
+from tallystick.stores.postgres.errors import is_unreachable
 from tallystick.stores.postgres.feed import EventFeed
 from tallystick.stores.postgres.sums import SumReports
 
-ReadOutcome = Literal["replica", "unchecked", "lagging", "away"]
-"""Read at the replica; read there though the primary could not be asked; read at the primary for one of two reasons."""
+ReadOutcome = Literal["replica", "unchecked", "lagging", "busy", "away"]
+"""Read at the replica; read there though the primary is away; read at the primary, because the replica is behind, the
+primary too busy to be asked how far that is, or the replica away."""
 ResultT = TypeVar("ResultT")
 ReaderT = TypeVar("ReaderT")
 
 _PRIMARY_SECONDS_MAX: Final = 2.0
 _LOOK_SECONDS: Final = 0.01
-_REST_SECONDS: Final[Mapping[ReadOutcome, float]] = {"lagging": 1.0, "away": 5.0}
+_REST_SECONDS: Final[Mapping[ReadOutcome, float]] = {"lagging": 1.0, "busy": 1.0, "away": 5.0}
 _log = structlog.get_logger(__name__)
 
 
@@ -49,11 +51,16 @@ class ReplicaBehind(Exception):
     """The replica does not have yet what was committed."""
 
 
+class PrimaryBusy(Exception):
+    """The primary is there, and did not get to say what was committed. It has to be read itself, in turn."""
+
+
 class FreshReplica:
     """Lends connections to a replica that has everything which was committed when they were asked for.
 
-    Raises ReplicaBehind when that takes longer than `wait_seconds`, or when the server is no standby. While the primary
-    can't be asked, the replica is taken as it is.
+    Raises ReplicaBehind when that takes longer than `wait_seconds`, or when the server is no standby; PrimaryBusy when
+    the primary has no time for the question. While the primary is away, the replica is taken as it is, and the question
+    is left out for 5 s, or until any other use of the primary succeeds.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class FreshReplica:
         self._wait_seconds = wait_seconds
         self._on_unchecked = on_unchecked
         self._ask_primary_at = 0.0
+        self._uses_when_away = 0
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -84,14 +92,26 @@ class FreshReplica:
             yield connection
 
     async def _committed_position(self) -> str | None:
-        if self.clock.monotonic() < self._ask_primary_at:
+        uses = self._primary.uses_succeeded
+        if uses == self._uses_when_away and self.clock.monotonic() < self._ask_primary_at:
             return None
         try:
             async with asyncio.timeout(_PRIMARY_SECONDS_MAX), self._primary.connection() as connection:
                 return str(await connection.fetchval(self.queries["wal_position"]))
-        except (StoreUnavailable, TimeoutError):
-            self._ask_primary_at = self.clock.monotonic() + _REST_SECONDS["away"]
-            return None
+        except (StoreUnavailable, TimeoutError) as error:
+            if not self._is_away(error, uses):
+                raise PrimaryBusy from error
+        self._uses_when_away = self._primary.uses_succeeded
+        self._ask_primary_at = self.clock.monotonic() + _REST_SECONDS["away"]
+        return None
+
+    def _is_away(self, error: StoreUnavailable | TimeoutError, uses: int) -> bool:
+        """Tell whether the primary is away. One that has answered others meanwhile, or is at work for them, is not."""
+        if self._primary.uses_succeeded != uses:
+            return False
+        if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+            return not self._primary.is_busy
+        return is_unreachable(error)
 
     async def _await_replay(self, connection: Connection, position: str) -> None:
         deadline = self.clock.monotonic() + self._wait_seconds
@@ -102,7 +122,10 @@ class FreshReplica:
 
 
 class ReplicaReads:
-    """Lets the replica answer, and the primary when the replica is away or behind; then it rests for a moment."""
+    """Lets the replica answer, and the primary when the replica is away or can't be known to have everything.
+
+    Then the replica rests for a moment.
+    """
 
     def __init__(self, *, clock: Clock, on_read: Callable[[ReadOutcome], None]) -> None:
         self._clock = clock
@@ -123,6 +146,8 @@ class ReplicaReads:
                 result = await work(replica)
             except ReplicaBehind:
                 self._rest("lagging")
+            except PrimaryBusy:
+                self._rest("busy")
             except (StoreUnavailable, MigrationFailed) as error:
                 self._rest("away")
                 _log.warning("read_replica_away", reason=str(error))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
+from botocore.credentials import DeferredRefreshableCredentials
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tallystick.errors import ConfigError, StoreUnavailable
 from tallystick.stores.postgres.aws_tokens import RDSTokens
@@ -57,6 +60,35 @@ async def test_without_credentials_the_database_is_not_available(monkeypatch) ->
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StoreUnavailable, match="credentials"):
         await RDSTokens(host=HOST, port=5432, user="u", region=None).issue()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (
+            ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": "arn:aws:iam::123456789012:role/x may not"}}, "AssumeRole"
+            ),
+            "AccessDenied",
+        ),
+        (ClientError({"Error": {"Code": "Throttling", "Message": "Rate exceeded"}}, "AssumeRole"), "Throttling"),
+        (EndpointConnectionError(endpoint_url="https://sts.internal"), "EndpointConnectionError"),
+    ],
+)
+async def test_what_aws_refuses_is_an_outage_and_told_by_its_code_alone(error, code) -> None:
+    threads = set()
+
+    def refresh() -> None:
+        threads.add(threading.current_thread())
+        raise error
+
+    tokens = RDSTokens(host=HOST, port=5432, user="u", region=None)
+    tokens._session._credentials = DeferredRefreshableCredentials(refresh, "assume-role")
+    with pytest.raises(StoreUnavailable) as failed:
+        await tokens.issue()
+    assert str(failed.value) == f"AWS gives no credentials for PostgreSQL: {code}."
+    assert threads, "nothing was asked"
+    assert threading.current_thread() not in threads, "it would block every call"
 
 
 def test_a_region_that_nobody_tells() -> None:
