@@ -24,7 +24,7 @@ import asyncpg
 import uvloop
 from workload import Workload
 
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.ledger.batch import batch_of
 from tallystick.ledger.buffered import BufferedLedger
 from tallystick.ledger.drain import Drain
@@ -86,11 +86,17 @@ def produce(plan: Plan, name: str, *, buffered: bool, begin: Barrier, end: Barri
             for number in range(plan.batches)
         ]
         store = BufferedLedger(
-            store=ledger, buffer=buffer, wait_seconds=_WAIT_SECONDS, clock=SystemClock(), metrics=Metrics()
+            store=ledger,
+            buffer=buffer,
+            wait_seconds=_WAIT_SECONDS,
+            reads_standby=False,
+            clock=SystemClock(),
+            metrics=Metrics(),
         )
         if buffered:
             await store.start()
-            await buffer.size()
+            while store.status().state != "buffered":  # noqa: ASYNC110  # It tells nobody when that changes.
+                await asyncio.sleep(0.01)
         else:
             await ledger.watermark(name)
         await asyncio.to_thread(begin.wait)

@@ -23,7 +23,7 @@ from tallystick.access.rates.memory import MemoryRates
 from tallystick.access.rates.shared import SharedRates
 from tallystick.access.scoped_limits import RateLimits, ScopedLimits
 from tallystick.access.scopes import Scope
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
 from tallystick.stores.redis.connection import connect

@@ -62,7 +62,10 @@ def postgres_url(postgres_server: PostgresServer | ExternalPostgres, postgres_te
 
 @pytest.fixture(scope="session")
 def pooled_postgres_url(postgres_server: PostgresServer | ExternalPostgres, postgres_template: str) -> Iterator[str]:
-    """The URL of a migrated database behind a PgBouncer in transaction mode. Tests share it: empty it first."""
+    """The URL of a database behind a PgBouncer in transaction mode. Tests share it: empty it first.
+
+    Its schema is that of a release to come, on which this one has to run while instances are upgraded one by one.
+    """
     name = f"pooled_{uuid.uuid4().hex[:12]}"
     try:
         pooler = PgBouncer(postgres_server.url())
@@ -70,6 +73,7 @@ def pooled_postgres_url(postgres_server: PostgresServer | ExternalPostgres, post
         # Continuous integration installs it; elsewhere the reason is shown, and the rest goes on.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
     _run(_execute(postgres_server.url(), f"CREATE DATABASE {name} TEMPLATE {postgres_template}"))
+    _run(_expand(postgres_server.url(name)))
     with pooler:
         yield pooler.url(name)
     _run(_execute(postgres_server.url(), f"DROP DATABASE {name} WITH (FORCE)"))
@@ -113,6 +117,25 @@ async def _execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _expand(url: str) -> None:
+    """Add to a schema what migrations of later releases may: columns that are empty or have a default, and a table."""
+    connection = await asyncpg.connect(url)
+    try:
+        tables = await connection.fetch(
+            "SELECT oid::regclass::text AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+            "AND relkind IN ('r', 'p') AND NOT relispartition AND relname <> 'schema_migrations'"
+        )
+        for table in tables:
+            await connection.execute(
+                f"ALTER TABLE {table['name']} ADD COLUMN later_text text, "
+                "ADD COLUMN later_number bigint NOT NULL DEFAULT 7"
+            )
+        await connection.execute("CREATE TABLE later (id bigint PRIMARY KEY)")
+        await connection.execute("INSERT INTO schema_migrations VALUES (9001, 'later', 'x', now())")
     finally:
         await connection.close()
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,12 @@ class ServerProcess:
         general: dict[str, Any] | None = None,
         sections: dict[str, Any] | None = None,
         prefix: tuple[str, ...] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        """`general` is added to the file's general settings; `sections` are further ones, or another `model_list`."""
+        """`general` is added to the file's general settings; `sections` are further ones, or another `model_list`.
+
+        `variables` are of the environment of `serve`, and of nothing else.
+        """
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -70,6 +74,7 @@ class ServerProcess:
         self.database_url = database_url or f"sqlite:///{home / 'tallystick.db'}"
         self.workers = workers
         self._prefix = prefix
+        self._variables = dict(variables or {})
         home.mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
             "master_key": MASTER_KEY,
@@ -92,7 +97,7 @@ class ServerProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
-                env=self.environment,
+                env={**self.environment, **self._variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -83,7 +83,7 @@ class PostgresServer:
                 self._process = process
                 return
             if time.monotonic() > deadline:
-                raise ServiceMissing(f"PostgreSQL does not start; its log:\n{self._log_tail()}")
+                raise ServiceMissing(f"PostgreSQL does not start; its log:\n{self.log()[-2000:]}")
             time.sleep(0.1)  # After a kill its children hold the shared memory for another moment.
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
@@ -163,10 +163,11 @@ class PostgresServer:
             return {}
         return {"user": self._owner.pw_uid, "group": self._owner.pw_gid, "extra_groups": []}
 
-    def _log_tail(self) -> str:
+    def log(self) -> str:
+        """Return what it has logged."""
         with contextlib.suppress(OSError):
-            return (self._directory / "log").read_text(errors="replace")[-2000:]
-        return "(none)"
+            return (self._directory / "log").read_text(errors="replace")
+        return ""
 
 
 class ExternalPostgres:
@@ -218,10 +219,14 @@ class RedisServer:
     It writes nothing to disk, so that it is empty after each start. It ends with this process.
     """
 
-    def __init__(self, *, cluster: bool = False) -> None:
+    def __init__(
+        self, *, cluster: bool = False, password: str | None = None, replica_of: RedisServer | None = None
+    ) -> None:
         self._binary = find_redis_binary()
         self._directory = Path(tempfile.mkdtemp(prefix="tallystick-redis-"))
         self._cluster = cluster
+        self._password = password
+        self._replica_of = replica_of
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         while cluster and self.port > _CLUSTER_PORT_MAX:
@@ -238,6 +243,8 @@ class RedisServer:
         command = [str(self._binary), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
         command += ["--save", "", "--appendonly", "no", "--databases", "64"]
         command += ["--cluster-enabled", "yes"] if self._cluster else []
+        command += ["--requirepass", self._password, "--masterauth", self._password] if self._password else []
+        command += ["--replicaof", "127.0.0.1", str(self._replica_of.port)] if self._replica_of else []
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -258,13 +265,7 @@ class RedisServer:
 
     def ask(self, *words: str) -> str:
         """Send one command and return the beginning of its answer as it comes; "" when nobody listens."""
-        request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                connection.sendall(request.encode())
-                return connection.recv(65536).decode(errors="replace").strip()
-        except OSError:
-            return ""
+        return ask_redis(self.port, *words, password=self._password)
 
     def kill(self) -> None:
         """End the server as kill -9 does."""
@@ -298,6 +299,93 @@ class RedisServer:
         self._process.send_signal(number)
         self._process.wait(timeout=_START_SECONDS_MAX)
         self._process = None
+
+
+class RedisSentinel:
+    """A sentinel of our own, which watches one master under the name `tally`. It ends with this process."""
+
+    service_name = "tally"
+
+    def __init__(self, master: RedisServer, *, password: str | None = None, master_password: str | None = None) -> None:
+        """`password` is the sentinel's own; it is quick to give a master up."""
+        self._binary = find_redis_binary()
+        self._directory = Path(tempfile.mkdtemp(prefix="tallystick-sentinel-"))
+        self._password = password
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {self._directory}",
+            f"sentinel monitor {self.service_name} 127.0.0.1 {master.port} 1",
+            f"sentinel down-after-milliseconds {self.service_name} 300",
+            f"sentinel failover-timeout {self.service_name} 2000",
+        ]
+        lines += [f"requirepass {password}"] if password else []
+        lines += [f"sentinel auth-pass {self.service_name} {master_password}"] if master_password else []
+        (self._directory / "sentinel.conf").write_text("\n".join(lines) + "\n")
+
+    def start(self) -> None:
+        """Start and wait until it has seen the master."""
+        command = [str(self._binary), str(self._directory / "sentinel.conf"), "--sentinel"]
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with_parent,  # noqa: PLW1509
+            )
+        deadline = time.monotonic() + _START_SECONDS_MAX
+        while "s_down" in (seen := self.ask("SENTINEL", "MASTER", self.service_name)) or "num-slaves" not in seen:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise ServiceMissing(f"The sentinel does not start; see {self._directory}/log")
+            time.sleep(0.02)
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas of the master it knows."""
+        words = self.ask("SENTINEL", "MASTER", self.service_name).split("\r\n")
+        return int(words[words.index("num-slaves") + 2])
+
+    def master_port(self) -> int:
+        """Where the master is now, as it says."""
+        return int(self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service_name).split("\r\n")[-1])
+
+    def ask(self, *words: str) -> str:
+        """Send one command, as `RedisServer.ask`."""
+        return ask_redis(self.port, *words, password=self._password)
+
+    def close(self) -> None:
+        """Stop it and remove its directory."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=_START_SECONDS_MAX)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def ask_redis(port: int, *words: str, password: str | None = None) -> str:
+    """Send one command and return the beginning of its answer as it comes; "" when nobody listens."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            if password is not None:
+                _send_words(connection, "AUTH", password)
+            return _send_words(connection, *words)
+    except OSError:
+        return ""
+
+
+def _send_words(connection: socket.socket, *words: str) -> str:
+    request = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    connection.sendall(request.encode())
+    return connection.recv(65536).decode(errors="replace").strip()
 
 
 @contextlib.contextmanager

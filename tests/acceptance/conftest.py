@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,11 +15,14 @@ from services import PostgresServer, RedisServer
 
 _SECONDS_A_KILL = 40
 _SECONDS_A_WRITE = 20
+_SECONDS_A_ROUND = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("acceptance")
     group.addoption("--kills", type=int, default=6, help="kill -9 so many times for each engine (tests/acceptance)")
+    group.addoption("--rounds", type=int, default=6, help="let so many faults happen (test_chaos.py)")
+    group.addoption("--hot-calls", type=int, default=600, help="calls with five keys on eight workers")
     group.addoption("--outage-seconds", type=float, default=5.0, help="how long the database stays away")
     group.addoption("--fuzz-examples", type=int, default=4, help="generated requests for each route and engine")
     group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
@@ -39,6 +43,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seconds = {
         "writes": 120 + _SECONDS_A_WRITE * config.getoption("--writes", 4),
         "kills": 120 + _SECONDS_A_KILL * config.getoption("--kills", 6),
+        "rounds": 180 + _SECONDS_A_ROUND * config.getoption("--rounds", 6),
+        "hot_calls": 180 + config.getoption("--hot-calls", 600) / 10,
         "fuzz_examples": 600 + 30 * config.getoption("--fuzz-examples", 4),
         "secrets_count": 120 + config.getoption("--secrets", 800) / 20,
         "budget_calls": 120 + config.getoption("--budget-calls", 400) / 5,
@@ -53,6 +59,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--kills", 6))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    given = request.config.getoption("--seed", None)
+    return int(given) if given is not None else random.SystemRandom().randrange(1 << 32)
 
 
 @pytest.fixture

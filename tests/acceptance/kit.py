@@ -43,6 +43,20 @@ async def make_key(server: ServerProcess, session: aiohttp.ClientSession) -> dic
     return {"authorization": f"Bearer {answer['key']}"}
 
 
+async def make_team_keys(server: ServerProcess, session: aiohttp.ClientSession, count: int) -> list[dict[str, str]]:
+    """Return headers with keys of one team. They have budgets, as the team has, which nobody reaches."""
+
+    async def make(path: str, **fields: object) -> dict[str, str]:
+        async with session.post(server.url + path, json=fields, headers=AUTHORIZATION) as response:
+            answer: dict[str, str] = await response.json()
+        assert response.status == 200, answer
+        return answer
+
+    team = await make("/team/new", max_budget=1000)
+    made = [await make("/key/generate", team_id=team["team_id"], max_budget=500) for _ in range(count)]
+    return [{"authorization": f"Bearer {key['key']}"} for key in made]
+
+
 async def known_key(server: ServerProcess, session: aiohttp.ClientSession, load: Load) -> dict[str, str]:
     """Return the header with a key that the server knows, because it was used, and that it goes on to know.
 

@@ -50,6 +50,10 @@ class Load:
     seed: int
     headers: dict[str, str] = field(default_factory=lambda: dict(AUTHORIZATION))
     calls: list[Call] = field(default_factory=list)
+    others: tuple[str, ...] = ()
+    """URLs of further instances: each client keeps to one."""
+    keys: tuple[dict[str, str], ...] = ()
+    """Headers in place of `headers`, one for each client in turn."""
     _stopping: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _numbers: Any = field(default_factory=itertools.count)
@@ -58,7 +62,7 @@ class Load:
         """Let so many clients call, each with a pause before the next call."""
         for number in range(clients):
             draw = random.Random(f"{self.seed}/{number}")
-            self._tasks.append(asyncio.create_task(self._client(session, draw, pause)))
+            self._tasks.append(asyncio.create_task(self._client(session, draw, pause, number)))
 
     async def stop(self) -> None:
         """Let every client finish its call, then end."""
@@ -80,12 +84,16 @@ class Load:
         """The calls whose answer their client got to its end."""
         return [call for call in self.calls if call.whole]
 
-    async def _client(self, session: aiohttp.ClientSession, draw: random.Random, pause: float) -> None:
+    async def _client(self, session: aiohttp.ClientSession, draw: random.Random, pause: float, number: int) -> None:
+        url = (self.url, *self.others)[number % (1 + len(self.others))]
+        headers = self.keys[number % len(self.keys)] if self.keys else None
         while not self._stopping:
             call = await self.call(
                 session,
                 draw.choices(MODELS, _WEIGHTS)[0],
                 leaves_after=draw.randrange(1, 6) if draw.random() < _LEAVES else None,
+                headers=headers,
+                url=url,
             )
             if call.status == 0 and call.error.startswith("ClientConnectorError"):
                 await asyncio.sleep(0.1)  # Nobody listens; the processor is needed for the server's start.
@@ -99,6 +107,7 @@ class Load:
         *,
         leaves_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        url: str | None = None,
         **fields: Any,
     ) -> Call:
         """Make one call and remember how it went."""
@@ -114,7 +123,7 @@ class Load:
         }
         try:
             async with session.post(
-                f"{self.url}/v1/chat/completions", json=body, headers=headers or self.headers
+                f"{url or self.url}/v1/chat/completions", json=body, headers=headers or self.headers
             ) as response:
                 call.status, call.answer_headers = response.status, response.headers
                 call.event_id = response.headers.get("x-tallystick-event-id", "")

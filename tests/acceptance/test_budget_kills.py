@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from acceptance.budget_fleet import started
 from acceptance.budget_kit import CALL_NANO_USD, ESTIMATE_NANO_USD_MAX, MAX_TOKENS, Headers, Instances, answered, usd
@@ -40,12 +39,6 @@ class Round:
     """From the kill until the instance was there again."""
     seconds: float = 0.0
     """From the kill, or the end of the lease's time, until there was no room left."""
-
-
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    given = request.config.getoption("--seed", None)
-    return int(given) if given is not None else random.SystemRandom().randrange(1 << 32)
 
 
 async def test_an_instance_that_comes_back_brings_back_what_it_had_leased(

@@ -23,12 +23,6 @@ _KILLS_OF_ONE_SUPERVISOR = 8
 _JOURNAL = {"journal_segment_bytes": 64 * 1024}
 
 
-@pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    given = request.config.getoption("--seed", None)
-    return int(given) if given is not None else random.SystemRandom().randrange(1 << 32)
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str | None:
     """Where the server keeps its ledger; None for the file in its home."""

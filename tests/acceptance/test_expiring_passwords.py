@@ -46,6 +46,7 @@ async def test_a_password_that_changes_all_the_time(
             azure_identity_endpoint=f"{endpoint.url}/identity",
             azure_identity_header="h",
             database_idle_seconds_max=0.3,  # So that connections are made all the time.
+            database_connect_timeout_seconds=15,  # A slow machine is not what is tried here.
         )
         with serving(server):
             await server.ready(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import asyncpg
 import pytest
 
 from acceptance.kit import enough, finish, make_key, server_of
-from acceptance.load import Load
+from acceptance.load import Load, committed_calls
 from server_kit import AUTHORIZATION, ServerProcess, UpstreamProcess, eventually, serving
-from services import PostgresServer
+from services import PostgresServer, RedisServer
 
 
 @pytest.fixture
@@ -88,3 +89,41 @@ async def test_a_standby_serves_and_a_writer_commits_what_it_has(
             outcome = await finish(reader, load, upstream, session)
     assert outcome
     assert all(call.whole or call.left for call in load.calls)
+
+
+async def test_a_standby_gives_its_events_to_a_writer_by_way_of_redis(
+    tmp_path: Path,
+    upstream: UpstreamProcess,
+    session: aiohttp.ClientSession,
+    own_postgres_server: PostgresServer,
+    own_redis_server: RedisServer,
+    standby: PostgresServer,
+) -> None:
+    shared = {"redis_url": own_redis_server.url, "use_redis_transaction_buffer": True, "leader_lease_seconds": 2}
+    writer = server_of(tmp_path / "writer", upstream, own_postgres_server.url(), **shared)
+    reader = server_of(tmp_path, upstream, standby.url(), read_only=True, **shared)
+    with serving(writer):
+        await writer.ready(session)
+        known = await make_key(writer, session)
+        with serving(reader):
+            await reader.ready(session)
+
+            async def has_the_key() -> bool:
+                key = known["authorization"].removeprefix("Bearer ")
+                return (await asked(reader, session, f"/key/info?key={key}"))[0] == 200
+
+            await eventually(has_the_key, seconds=30, what="the standby has replayed the key")
+            async with Load(reader.url, 9) as load:
+                load.headers = known
+                load.start(session, clients=4, pause=0.02)
+                await enough(load, 50)
+                _, health = await asked(reader, session, "/health")
+                assert health["leadership"]["is_leader"] is False
+                await committed_calls(writer, session, {call.call_id for call in load.whole})
+                # To its end: what the last calls cost goes the same way.
+                stopping = asyncio.create_task(reader.stop())
+                await load.stop()
+                assert await stopping == 0, reader.log_tail()
+                assert reader.segments() == [], "the journal is not empty after a clean stop"
+        outcome = await finish(writer, load, upstream, session)
+    assert outcome

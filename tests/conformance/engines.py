@@ -146,7 +146,7 @@ async def open_postgres(place: Place, *, statement_cache_size: int = 256) -> Asy
 
 @asynccontextmanager
 async def open_pgbouncer(place: Place) -> AsyncIterator[Engine]:
-    """PostgreSQL by way of a pooler that gives each transaction another connection."""
+    """PostgreSQL by way of a pooler that gives each transaction another connection, migrated by a later release."""
     await empty_postgres(place)
     async with open_postgres(place, statement_cache_size=0) as engine:
         yield engine

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.ledger.buffer import Answer, Buffer, BufferSize
 from tallystick.stores.redis.buffer import RedisBuffer
 from tallystick.stores.redis.connection import Client, connect

@@ -10,7 +10,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.leadership import LeadershipStore, Standing
 from tallystick.stores.postgres.database import PostgresDatabase
@@ -79,7 +79,11 @@ async def in_redis(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
             if left >= 0:
                 await client.pexpire(key, left - round(seconds * 1000))  # A time that is over deletes it.
 
-    yield Place(RedisLeaderships(client, where="tests", key_prefix=prefix, timeout_seconds=5), let_pass)
+    async def ledger_id() -> str:
+        return "ours"
+
+    store = RedisLeaderships(client, ledger_id=ledger_id, where="tests", key_prefix=prefix, timeout_seconds=5)
+    yield Place(store, let_pass)
     await client.aclose()
 
 

@@ -10,7 +10,7 @@ from tallystick.access.rates.memory import MemoryRates
 from tallystick.access.rates.quota import DAY_MS, MINUTE_MS, amounts_of, quota
 from tallystick.access.rates.store import Batch, Correction, Slot, Take
 from tallystick.access.scopes import Scope
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.runtime.telemetry import Metrics
 from tallystick.stores.redis.connection import connect
 from tallystick.stores.redis.rates import SCRIPT, RedisRateStore

@@ -32,7 +32,7 @@ def open_shared_rates(settings: RedisSettings, *, clock: Clock, metrics: Metrics
     store = RedisRateStore(
         connect(address, timeout_seconds=timeout_seconds),
         where=address.shown,
-        key_prefix=settings.key_prefix,
+        key_prefix=settings.keys_begin_with,
         holder=new_event_id(clock.now()),
         timeout_seconds=timeout_seconds,
     )

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from tallystick.bootstrap.stores import Store
-from tallystick.config.redis_settings import RedisAddress
+from tallystick.config.redis_address import RedisAddress
 from tallystick.config.settings import Settings
 from tallystick.errors import ConfigError, StoreError
 from tallystick.ledger.buffer import Buffer
@@ -51,13 +51,16 @@ class SharedWork:
 
     @property
     def before(self) -> Sequence[Service]:
-        """What is started before the ledger, and stopped behind it."""
-        return () if self.connection is None else (self.connection,)
+        """What is started before the ledger, and stopped behind it.
+
+        In read-only mode the buffer is: there nothing can be committed directly, not even at the end.
+        """
+        return _those_that_are(self.connection, None if self.leadership else self.buffered)
 
     @property
     def behind(self) -> Sequence[Service]:
         """What is started behind the ledger and stopped before it: at its end a ledger commits directly."""
-        return tuple(service for service in (self.buffered, self.leadership) if service is not None)
+        return _those_that_are(self.buffered if self.leadership else None, self.leadership)
 
     @property
     def is_leader(self) -> bool:
@@ -79,19 +82,20 @@ def build_shared_work(settings: Settings, *, store: Store, clock: Clock, metrics
     jobs = _jobs(settings, store=store, clock=clock, metrics=metrics)
     address = settings.redis.address
     leaderships, buffered, connection = store.leaderships, None, None
-    if address is not None:
-        redis = _Redis(settings, address)
+    # All processes of a SQLite file are on one machine: they need nobody to tell who leads.
+    if address is not None and store.ledger_id is not None:
+        redis = _Redis(settings, address, ledger_id=store.ledger_id)
         connection = redis.service
         leaderships = redis.leaderships
         if shared.uses_redis_buffer:
-            assert store.ledger_id is not None, "the settings are checked: it is no SQLite"
-            buffer = redis.buffer(ledger_id=store.ledger_id, bytes_max=shared.redis_buffer_bytes_max)
+            buffer = redis.buffer(bytes_max=shared.redis_buffer_bytes_max)
             drain = Drain(buffer=buffer, store=store.ledger, clock=clock, metrics=metrics)
             jobs.append(SupervisedLoop("buffer_drain", drain.run, clock=clock, metrics=metrics))
             buffered = BufferedLedger(
                 store=store.ledger,
                 buffer=buffer,
                 wait_seconds=shared.redis_buffer_wait_seconds,
+                reads_standby=settings.read_only,
                 clock=clock,
                 metrics=metrics,
             )
@@ -112,6 +116,10 @@ def build_shared_work(settings: Settings, *, store: Store, clock: Clock, metrics
         buffered=buffered,
         connection=connection,
     )
+
+
+def _those_that_are(*services: Service | None) -> Sequence[Service]:
+    return tuple(service for service in services if service is not None)
 
 
 def _jobs(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> list[Service]:
@@ -146,9 +154,9 @@ def _each_hour(name: str, work: Callable[[], Awaitable[None]], clock: Clock) -> 
 class _Redis:
     """What is kept in Redis, over one client."""
 
-    def __init__(self, settings: Settings, address: RedisAddress) -> None:
+    def __init__(self, settings: Settings, address: RedisAddress, *, ledger_id: Callable[[], Awaitable[str]]) -> None:
         try:
-            from tallystick.stores.redis.connection import connect
+            from tallystick.stores.redis.connection import close, connect
             from tallystick.stores.redis.leadership import RedisLeaderships
         except ImportError as error:
             raise ConfigError(
@@ -156,19 +164,24 @@ class _Redis:
             ) from error
         self._timeout_seconds = max(_REDIS_SECONDS_MIN, settings.redis.socket_timeout_seconds)
         self._client = connect(address, timeout_seconds=self._timeout_seconds)
+        self._ledger_id = ledger_id
         self._where = address.shown
-        self._key_prefix = settings.redis.key_prefix
-        self.service = _Connection(self._client)
+        self._key_prefix = settings.redis.keys_begin_with
+        self.service = _Connection(self._client, close)
         self.leaderships = RedisLeaderships(
-            self._client, where=self._where, key_prefix=self._key_prefix, timeout_seconds=self._timeout_seconds
+            self._client,
+            ledger_id=ledger_id,
+            where=self._where,
+            key_prefix=self._key_prefix,
+            timeout_seconds=self._timeout_seconds,
         )
 
-    def buffer(self, *, ledger_id: Callable[[], Awaitable[str]], bytes_max: int) -> Buffer:
+    def buffer(self, *, bytes_max: int) -> Buffer:
         from tallystick.stores.redis.buffer import RedisBuffer
 
         return RedisBuffer(
             self._client,
-            ledger_id=ledger_id,
+            ledger_id=self._ledger_id,
             where=self._where,
             key_prefix=self._key_prefix,
             bytes_max=bytes_max,
@@ -181,12 +194,13 @@ class _Connection:
 
     name = "redis"
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, close: Callable[[Client], Awaitable[None]]) -> None:
         self._client = client
+        self._close = close
 
     async def start(self) -> None:
         """Nothing: the first command connects."""
 
     async def stop(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._close(self._client)

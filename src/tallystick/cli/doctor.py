@@ -13,6 +13,7 @@ from tallystick.cli.checks.check import Check, guarded
 from tallystick.cli.checks.database import check_database
 from tallystick.cli.checks.journal import check_journal
 from tallystick.cli.checks.machine import check_clock, check_disks, check_port, check_sqlite_library
+from tallystick.cli.checks.redis import check_redis
 from tallystick.cli.checks.settings import check_configuration, check_master_key, check_secret_keys
 from tallystick.cli.config import full_report
 from tallystick.cli.options import GOOD, PROBLEM, ConfigOption, DatabaseOption, JsonOption, ends_well, settings_of
@@ -23,7 +24,7 @@ from tallystick.runtime.clock import SystemClock
 
 @ends_well
 def doctor(config: ConfigOption = None, database_url: DatabaseOption = None, json: JsonOption = False) -> int:
-    """Check config, database, clock, disks, journal and keys. Exit code 1 when something is bad."""
+    """Check config, database, Redis, clock, disks, journal and keys. Exit code 1 when something is bad."""
     log_errors_only()
     with working("Looking"):
         checks = list(_examine(config, database_url))
@@ -53,6 +54,7 @@ def _examine(config: Path | None, database_url: str | None) -> Iterator[Check]:
     yield from guarded("disk", lambda: check_disks(settings))
     yield from guarded("journal", lambda: check_journal(settings))
     yield from guarded("database", lambda: check_database(settings, clock))
+    yield from guarded("redis", lambda: check_redis(settings, clock))
     yield from guarded("port", lambda: check_port(settings))
 
 

@@ -91,6 +91,12 @@ LITELLM_PARAMS = _names("""
     output_cost_per_video_per_second cache_read_input_audio_token_cost cache_creation_input_audio_token_cost
     input_cost_per_audio_per_second citation_cost_per_token ocr_cost_per_page mock_timeout mock_tool_calls
 """)
+CACHE_PARAMS = _names("""
+    type ttl default_in_memory_ttl default_in_redis_ttl supported_call_types mode max_connections socket_timeout
+    redis_flush_size redis_url similarity_threshold redis_semantic_cache_embedding_model
+    redis_semantic_cache_index_name health_check_interval socket_keepalive gcp_service_account gcp_ssl_ca_certs
+    ssl_ca_path ssl_ca_data aws_iam_auth
+""")
 _NO_RESET_JOB = "has no effect: budgets need no job that resets them, a new window begins by itself"
 WITHOUT_EFFECT: Mapping[str, str] = {
     "general_settings.disable_budget_reservation": (
@@ -99,12 +105,13 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "general_settings.disable_reset_budget": _NO_RESET_JOB,
     "general_settings.proxy_budget_rescheduler_min_time": _NO_RESET_JOB,
     "general_settings.proxy_budget_rescheduler_max_time": _NO_RESET_JOB,
+    "litellm_settings.cache_params.socket_timeout": "is of the cache; set redis_socket_timeout beside it",
 }
 """Settings that will not be supported, and why."""
 
 ENVIRONMENT = _names("""
     DIRECT_URL LITELLM_SALT_KEY
-    STORE_PROMPTS_IN_SPEND_LOGS REDIS_SENTINEL_NODES PROXY_BATCH_WRITE_AT
+    STORE_PROMPTS_IN_SPEND_LOGS REDIS_GCP_SERVICE_ACCOUNT REDIS_GCP_SSL_CA_CERTS PROXY_BATCH_WRITE_AT
     PROXY_BUDGET_RESCHEDULER_MIN_TIME PROXY_BUDGET_RESCHEDULER_MAX_TIME PROXY_CONFIG_RELOAD_INTERVAL_SECONDS
     SPEND_LOGS_URL SPEND_ROLLUP_LOCK_TIMEOUT_MS MAX_STRING_LENGTH_PROMPT_IN_DB MAX_SPENDLOG_ROWS_TO_QUERY
     LITELLM_ASYNCIO_QUEUE_MAXSIZE MAX_SIZE_IN_MEMORY_QUEUE MAX_IN_MEMORY_QUEUE_FLUSH_COUNT

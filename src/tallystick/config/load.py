@@ -168,10 +168,13 @@ class _Gathered:
             for detail in error.errors(include_input=False, include_url=False, include_context=False):
                 self._report(detail["loc"], _reason(detail["msg"]))
             raise InvalidConfig(self._problems) from None  # The cause would show the values.
+        for path, reason in settings.redis.contradictions():
+            self._report(("redis", *path), reason)
         self._check_buffer(settings)
         if self._problems:
             raise InvalidConfig(self._problems)
-        return settings
+        unused = (f"{self._name_of(('redis', *path))}: {reason}" for path, reason in settings.redis.unused())
+        return settings.model_copy(update={"warnings": (*settings.warnings, *unused)})
 
     def _check_buffer(self, settings: Settings) -> None:
         """Refuse a buffer that could not work: without this, nobody would notice that there is none."""
@@ -179,7 +182,11 @@ class _Gathered:
             return
         place = ("instances", "uses_redis_buffer")
         if settings.redis.address is None:
-            self._report(place, "needs Redis: set redis_url (REDIS_URL), redis_host or coordination_redis")
+            self._report(
+                place,
+                "needs Redis: set redis_url (REDIS_URL), redis_host, redis_cluster_nodes, redis_sentinel_nodes or "
+                "coordination_redis, or leave this out",
+            )
         if settings.database_url.startswith("sqlite:"):
             self._report(
                 place,
@@ -246,16 +253,26 @@ class _Gathered:
 
     def _report(self, location: KeyPath, reason: str) -> None:
         """Report a problem at a place inside Settings, by the name that its writer used."""
-        for length in range(len(location), 0, -1):
-            origin = self._origins.get(location[:length])
-            if origin is not None:
-                key_path = show_path((origin.key_path, *location[length:]))
-                self._problems.append(Problem(reason=reason, file=origin.file, key_path=key_path))
-                return
+        found = self._given_at(location)
+        if found is not None:
+            self._problems.append(Problem(reason=reason, file=found.file, key_path=found.key_path))
+            return
         path = tuple(step for step in location if step not in ("prices", "extra"))
         self._problems.append(
             Problem(reason=reason, file=self._document.file_of(path), key_path=show_path(path) or None)
         )
+
+    def _given_at(self, location: KeyPath) -> _Origin | None:
+        """Return where a place inside Settings was given, down to the key."""
+        for length in range(len(location), 0, -1):
+            origin = self._origins.get(location[:length])
+            if origin is not None:
+                return _Origin(file=origin.file, key_path=show_path((origin.key_path, *location[length:])))
+        return None
+
+    def _name_of(self, location: KeyPath) -> str:
+        found = self._given_at(location)
+        return show_path(location) if found is None else found.key_path
 
 
 def _fill_computed(values: dict[str, Any], environ: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from tallystick.config.database_url import DATABASE_PARTS, REPLICA_SUFFIX, repli
 from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelEntry, ModelInfo, is_price_field
 from tallystick.config.places import OWN_PREFIX, SettingEntry
 from tallystick.config.problems import show_path
+from tallystick.config.redis_settings import CACHE_PARTS, parts_of_cache
 from tallystick.config.yaml_file import Document
 
 NOT_YET = "known LiteLLM setting, not supported yet"
@@ -21,6 +22,7 @@ def unknown_keys(document: Document, settings: Sequence[SettingEntry]) -> list[s
     return [
         *_sections(document.content),
         *(line for section in litellm_keys.BY_SECTION for line in _settings(document.content, section, settings)),
+        *_cache_params(document.content.get("litellm_settings")),
         *_models(document.content.get("model_list")),
     ]
 
@@ -76,6 +78,22 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
             yield f"{path}: belongs into {elsewhere}, not read here"
         else:
             yield _unknown(path, name, supported | known)
+
+
+def _cache_params(litellm_settings: Any) -> Iterator[str]:  # Any: not yet checked.
+    """Only the address of a Redis is read of them; the cache itself is not there yet."""
+    given = litellm_settings.get("cache_params") if isinstance(litellm_settings, dict) else None
+    if not isinstance(given, dict):
+        return
+    path = "litellm_settings.cache_params"
+    if parts_of_cache(given) is None:
+        yield f"{path}: {NOT_YET}"
+        return
+    for name in given.keys() - CACHE_PARTS - {"type"}:
+        if name in litellm_keys.CACHE_PARAMS:
+            yield f"{path}.{name}: {litellm_keys.WITHOUT_EFFECT.get(f'{path}.{name}', NOT_YET)}"
+        else:
+            yield _unknown(f"{path}.{name}", name, CACHE_PARTS | litellm_keys.CACHE_PARAMS)
 
 
 def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings reports what is wrong with it.

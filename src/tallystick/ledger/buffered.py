@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 
 ENTRY_EVENTS: Final = 500
 """So that writing an entry down takes a millisecond, and no entry keeps Redis busy for long."""
-_ENTRY_BYTES: Final = 1 << 20
+ENTRY_BYTES: Final = 1 << 20
+"""A single event that is larger is committed directly."""
 _PROBE_SECONDS: Final = 1.0
 _LOOK_SECONDS_MIN: Final = 0.005
 _LOOK_SECONDS_MAX: Final = 0.05
@@ -50,18 +51,31 @@ class BufferStatus:
 class BufferedLedger:
     """A `LedgerStore` for committers, and a `Service`: until `start` and from `stop` on it commits directly.
 
-    It is stopped before the committers drain: at the end nobody may be there who answers.
+    Nothing is taken for committed before the own database says so: a copy of it may have the same buffer.
+
+    Where it can commit directly it is stopped before the committers drain: at the end nobody may be there who answers.
     """
 
     name = "redis_buffer"
 
     def __init__(
-        self, *, store: LedgerStore, buffer: Buffer, wait_seconds: float, clock: Clock, metrics: Metrics
+        self,
+        *,
+        store: LedgerStore,
+        buffer: Buffer,
+        wait_seconds: float,
+        reads_standby: bool,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
-        """`wait_seconds`: so long may a batch go without an answer before it is committed directly."""
+        """`wait_seconds`: so long may a batch go without an answer before it is committed directly.
+
+        `reads_standby`: the database may get later what was committed, and what it says is waited for.
+        """
         self._store = store
         self._buffer = buffer
         self._wait_seconds = wait_seconds
+        self._reads_standby = reads_standby
         self._clock = clock
         self._outcomes = metrics.buffer_batches
         self._is_stopped = True
@@ -70,8 +84,9 @@ class BufferedLedger:
         self._probing = SupervisedLoop("buffer_probe", self._probe_for_ever, clock=clock, metrics=metrics)
 
     async def start(self) -> None:
-        """Commit through the buffer from now on."""
+        """Commit through the buffer from now on, as soon as it is found to answer."""
         self._is_stopped = False
+        self._away_because = "not tried yet"
         await self._probing.start()
 
     async def stop(self) -> None:
@@ -106,20 +121,33 @@ class BufferedLedger:
     async def commit(self, batch: Batch) -> int:
         """`LedgerStore`: returns when the database has the batch, by whichever way."""
         if not self._is_stopped and not self._away_because:
-            try:
-                watermark = await self._through_buffer(batch)
-            except StoreError as error:
-                self._go_away(error)
-            except _NOT_WRITABLE:
-                self._outcomes.labels("refused").inc()  # The database will say what is wrong with it.
-            else:
-                if watermark is not None:
-                    return watermark
+            deadline = self._clock.monotonic() + self._wait_seconds
+            told = await self._told_by_buffer(batch, deadline)
+            if told is not None and (watermark := await self._own_watermark(batch, told, deadline)) is not None:
+                return watermark
         return await self._store.commit(batch)
 
-    async def _through_buffer(self, batch: Batch) -> int | None:
+    async def _told_by_buffer(self, batch: Batch, deadline: float) -> int | None:
+        try:
+            return await self._through_buffer(batch, deadline)
+        except StoreError as error:
+            self._go_away(error)
+        except _NOT_WRITABLE:
+            self._outcomes.labels("refused").inc()  # The database will say what is wrong with it.
+        return None
+
+    async def _own_watermark(self, batch: Batch, told: int, deadline: float) -> int | None:
+        """Return the database's own watermark when it has what the answer tells; None when it has not."""
+        while (watermark := await self._store.watermark(batch.producer_id)) < told:
+            if not self._reads_standby or self._is_over(deadline):
+                self._outcomes.labels("elsewhere").inc()
+                log.error("committed_elsewhere", producer_id=batch.producer_id, told=told, watermark=watermark)
+                return None
+            await self._clock.sleep(_LOOK_SECONDS_MAX)
+        return watermark
+
+    async def _through_buffer(self, batch: Batch, deadline: float) -> int | None:
         """Return the watermark that answers the batch; None when it has to be committed directly."""
-        deadline = self._clock.monotonic() + self._wait_seconds
         while True:
             sent = await self._send(batch, deadline)
             if sent is None:
@@ -134,6 +162,9 @@ class BufferedLedger:
         nonces: set[str] = set()
         entry_id = nonce = ""
         async for payload in _payloads(batch):
+            if len(payload) > ENTRY_BYTES:
+                self._outcomes.labels("refused").inc()
+                return None
             nonce = secrets.token_hex(8)
             nonces.add(nonce)
             while (taken := await self._buffer.append(batch.producer_id, nonce, payload)) == "full":
@@ -179,15 +210,15 @@ class BufferedLedger:
     async def _probe_for_ever(self) -> None:
         """While the buffer is away, try it beside the commits, so that none of them waits for it."""
         while True:
-            await self._clock.sleep(_PROBE_SECONDS)
             if self._away_because:
                 try:
                     await self._buffer.size()
                 except StoreError as error:
                     self._away_because = _reason(error)
                 else:
-                    log.info("buffer_is_back")
+                    log.info("buffer_answers")
                     self._away_because = ""
+            await self._clock.sleep(_PROBE_SECONDS)
 
     def _go_away(self, error: StoreError) -> None:
         self._outcomes.labels("away").inc()
@@ -216,7 +247,7 @@ async def _payloads(batch: Batch) -> AsyncIterator[bytes]:
         part = parts.pop()
         count = part.last_seq - part.first_seq + 1
         payload = encode_batch(part) if count <= ENTRY_EVENTS else b""
-        if count > 1 and (not payload or len(payload) > _ENTRY_BYTES):
+        if count > 1 and (not payload or len(payload) > ENTRY_BYTES):
             first, second = part.halves()
             parts += [second, first]
             continue

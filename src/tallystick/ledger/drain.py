@@ -39,6 +39,7 @@ class Drain:
         self._clock = clock
         self._metrics = metrics
         self._beaten_at = -_BEAT_SECONDS
+        self._entries_max = ENTRIES_PER_DRAIN
 
     async def run(self) -> None:
         """Drain for ever. What can't be done now is tried again, with a growing, jittered pause."""
@@ -61,13 +62,23 @@ class Drain:
 
     async def drain_once(self) -> int:
         """Commit and settle the oldest entries; return how many. Raises StoreUnavailable; nothing is lost then."""
-        entries = await self._buffer.read(limit=ENTRIES_PER_DRAIN)
+        entries = await self._read()
         if entries:
             answers = await self._commit(entries)
             await self._buffer.settle(entries, answers)
             self._metrics.buffer_drained_batches.inc(len(entries))
         await self._beat(is_idle=not entries)
         return len(entries)
+
+    async def _read(self) -> Sequence[Entry]:
+        """Read the oldest entries: fewer at once where so many were too much, as they are over a slow network."""
+        try:
+            entries = await self._buffer.read(limit=self._entries_max)
+        except StoreError:
+            self._entries_max = max(1, self._entries_max // 2)
+            raise
+        self._entries_max = min(ENTRIES_PER_DRAIN, self._entries_max + 1)
+        return entries
 
     async def _commit(self, entries: Sequence[Entry]) -> dict[str, Answer]:
         """Commit what the entries hold; return the answer to the last entry of each producer."""

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 _TRUSTED_SHARE: Final = 0.75
 _ASKED_SHARE: Final = 0.2
+_ASKED_SECONDS_MAX: Final = 1.0
+"""So long at most is nobody the leader when the last one has given it up."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +125,7 @@ class Leadership:
 
     async def _lead_for_ever(self) -> None:
         while True:
+            await self._follow_trust()  # First: the process may have been paused for longer than it may trust.
             await self._ask()
             await self._follow_trust()
             await self._clock.sleep(self._seconds_to_next_look())
@@ -161,7 +164,9 @@ class Leadership:
         self._has_jobs_running = False
 
     def _seconds_to_next_look(self) -> float:
-        """A fifth of the lease; a leader looks again no later than when its trust ends."""
+        """A fifth of the lease; who doesn't lead looks each second, a leader no later than when its trust ends."""
         seconds = self._lease_seconds * _ASKED_SHARE
+        if not self.is_leader:
+            return min(seconds, _ASKED_SECONDS_MAX)
         left = self._trusted_until - self._clock.monotonic()
         return min(seconds, left) if left > 0 else seconds

@@ -39,7 +39,7 @@ def test_a_ledger_at_work_is_well(cli) -> None:
     assert found["database: instances"]["found"] == "none serves now"
     if "postgresql" in cli.database_url:
         assert "PostgreSQL 1" in found["database"]["found"]
-        assert "made ahead" in found["database: partitions"]["found"]
+        assert "made up to" in found["database: partitions"]["found"]
     else:
         assert "SQLite 3." in found["database"]["found"]
 

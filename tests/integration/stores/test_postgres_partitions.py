@@ -33,7 +33,7 @@ async def partitions(connection):
 
 async def test_days_to_come_have_their_partition(postgres_database, connection):
     today = datetime.now(UTC).date()
-    await PostgresLedger(database=postgres_database).commit(batch_of("p", 1, [make_event()]))
+    await PostgresLedger(database=postgres_database).prepare()
     expected = {f"{today + timedelta(days=ahead):%Y%m%d}" for ahead in range(4)}
     assert expected <= await partitions(connection)
 

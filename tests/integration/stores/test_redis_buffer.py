@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from ledger_kit import make_event, value_of
-from services import RedisServer
+from services import PostgresServer, RedisServer
 from tallystick.bootstrap.shared_work import SharedWork, build_shared_work
 from tallystick.bootstrap.stores import Store, open_store
 from tallystick.config.load import load_settings
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.errors import StoreUnavailable
 from tallystick.ledger.batch import Batch, batch_of
 from tallystick.ledger.buffer import Buffer, encode_batch
@@ -46,7 +48,7 @@ class Instance:
     """All of an instance that has to do with the ledger: journal, committer, buffer, leadership."""
 
     def __init__(self, home: Path, *, database_url: str, redis_url: str, **settings: Any) -> None:
-        home.mkdir()
+        home.mkdir(parents=True)
         self.metrics = Metrics()
         overrides = {
             "home": home,
@@ -124,6 +126,19 @@ async def buffered_by_all(instances: list[Instance]) -> None:
 
 def all_committed(instances: list[Instance]) -> Callable[[], bool]:
     return lambda: not any(instance.ledger.journal.pending_events for instance in instances)
+
+
+async def execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+async def ids_of(database_url: str) -> set[str]:
+    database = PostgresDatabase(database_url, clock=SystemClock())
+    page = await PostgresLedger(database=database).events_after("", limit=100_000, where=EventFilter())
+    await database.close()
+    return {committed.event.event_id for committed in page.events}
 
 
 async def assert_exactly(database_url: str, events: list[SpendEvent], *, others: bool = False) -> None:
@@ -245,6 +260,39 @@ async def test_a_redis_that_hangs_holds_nobody_up(
             own_redis_server.resume()
         await buffered_by_all(instances)
     await assert_exactly(postgres_url, events, others=True)
+
+
+async def test_a_copy_of_the_database_with_the_same_redis_gets_nothing_of_ours(
+    tmp_path: Path, postgres_server: PostgresServer, postgres_url: str, own_redis_server: RedisServer
+) -> None:
+    """Both have the ledger's id that was made with it."""
+    redis = {"redis_url": own_redis_server.url}
+    copy = f"copy_{uuid.uuid4().hex[:12]}"
+    async with running(1, tmp_path / "before", database_url=postgres_url, **redis) as instances:
+        events = instances[0].record(5)
+        await until(all_committed(instances))
+    await execute(postgres_server.url(), f"CREATE DATABASE {copy} TEMPLATE {postgres_url.rpartition('/')[2]}")
+    url = postgres_server.url(copy)
+    async with (
+        running(2, tmp_path / "ours", database_url=postgres_url, **redis) as ours,
+        running(1, tmp_path / "copy", database_url=url, **redis) as theirs,
+    ):
+        await buffered_by_all(ours)
+        await buffered_by_all(theirs)  # Each has a leader of its own.
+        assert [instance.is_leader for instance in (*ours, *theirs)].count(True) == 2
+        others = []
+        for _ in range(20):
+            for instance in ours:
+                events += instance.record(5)
+            others += theirs[0].record(5)
+            await asyncio.sleep(0.01)
+        await until(all_committed([*ours, *theirs]))
+    ours_ids, their_ids = await ids_of(postgres_url), await ids_of(url)
+    assert {event.event_id for event in events} <= ours_ids
+    assert {event.event_id for event in others} <= their_ids
+    assert not {event.event_id for event in others} & ours_ids
+    assert len({event.event_id for event in events} & their_ids) == 5, "what was there before it was copied"
+    await execute(postgres_server.url(), f"DROP DATABASE {copy} WITH (FORCE)")
 
 
 # The leader dies between two steps, or is two
@@ -411,4 +459,24 @@ async def test_a_database_that_is_away_keeps_everything_in_the_buffer(ground: Gr
     assert (await ground.buffer.size()).entries == 1
     faulty.fault = None
     assert await leader.drain_once() == 1
+    await assert_exactly(postgres_url, events)
+
+
+async def test_a_redis_that_is_full_takes_nothing_and_is_emptied(
+    postgres_url: str, own_redis_server: RedisServer, redis_prefix: str
+) -> None:
+    """It refuses a script that begins with something that needs room; one that begins with giving back it lets end."""
+    ground = Ground(postgres_url, own_redis_server.url, redis_prefix)
+    events = [make_event() for _ in range(3)]
+    await ground.fill(batch_of("p", 1, events))
+    assert own_redis_server.ask("CONFIG", "SET", "maxmemory", "1") == "+OK"
+    with pytest.raises(StoreUnavailable, match="OOM"):
+        await ground.buffer.append("q", "n", b"more")
+    leader, _ = ground.leader()
+    assert await leader.drain_once() == 1
+    look = await ground.buffer.look("p", "0-1")
+    assert look.answer is not None
+    assert look.answer.watermark == 3
+    assert (await ground.buffer.size()).bytes == 0
+    await ground.close()
     await assert_exactly(postgres_url, events)

@@ -15,7 +15,7 @@ from tallystick.access.rates.shared import SharedRates
 from tallystick.access.rates.store import Batch, Slot, Take
 from tallystick.access.scoped_limits import RateLimits, ScopedLimits
 from tallystick.access.scopes import Scope
-from tallystick.config.redis_settings import RedisAddress, parse_redis_url
+from tallystick.config.redis_address import RedisAddress, parse_redis_url
 from tallystick.errors import RateLimited, RowRefused, StoreUnavailable
 from tallystick.runtime.telemetry import Metrics
 from tallystick.stores.redis.connection import connect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services import RedisServer
-from tallystick.config.redis_settings import parse_redis_url
+from tallystick.config.redis_address import parse_redis_url
 from tallystick.config.routing_settings import RoutingSettings
 from tallystick.routing.failure import FailureKind
 from tallystick.routing.sharing import SharedRouting

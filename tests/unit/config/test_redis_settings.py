@@ -6,7 +6,7 @@ import pytest
 
 from tallystick.config.load import load_settings
 from tallystick.config.problems import InvalidConfig
-from tallystick.config.redis_settings import RedisAddress, parse_redis_url
+from tallystick.config.redis_address import RedisAddress, parse_redis_url
 from tallystick.config.report import config_report
 
 SECRET = "hunter2-secret"

@@ -14,8 +14,8 @@ from ledger_kit import assert_adds_up, committed, make_event, value_of
 from tallystick.errors import RowRefused, StoreUnavailable
 from tallystick.ledger.batch import batch_of
 from tallystick.ledger.buffer import Answer, decode_batch, encode_batch
-from tallystick.ledger.buffered import ENTRY_EVENTS, BufferedLedger
-from tallystick.ledger.drain import Drain
+from tallystick.ledger.buffered import ENTRY_BYTES, ENTRY_EVENTS, BufferedLedger
+from tallystick.ledger.drain import ENTRIES_PER_DRAIN, Drain
 from tallystick.ledger.event import SpendEvent
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock, MemoryStore
@@ -27,13 +27,18 @@ ResultT = TypeVar("ResultT")
 class World:
     """A database, a buffer, one instance that commits, and a leader that may be told to drain."""
 
-    def __init__(self, *, bytes_max: int = 1 << 30) -> None:
+    def __init__(self, *, bytes_max: int = 1 << 30, reads_standby: bool = False) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore()
         self.buffer = MemoryBuffer(clock=self.clock, bytes_max=bytes_max)
         self.metrics = Metrics()
         self.ledger = BufferedLedger(
-            store=self.store, buffer=self.buffer, wait_seconds=30, clock=self.clock, metrics=self.metrics
+            store=self.store,
+            buffer=self.buffer,
+            wait_seconds=30,
+            reads_standby=reads_standby,
+            clock=self.clock,
+            metrics=self.metrics,
         )
         self.drain = Drain(buffer=self.buffer, store=self.store, clock=self.clock, metrics=self.metrics)
         self.leads = True
@@ -61,11 +66,22 @@ async def world(**arguments: Any) -> AsyncIterator[World]:
     each = World(**arguments)
     await each.ledger.start()
     await each.drain.drain_once()
+    await settle()  # It is tried whether the buffer answers.
+    assert each.ledger.status().state == "buffered"
     try:
         yield each
     finally:
         await each.ledger.stop()
         assert_adds_up(each.store)
+
+
+async def settle() -> None:
+    for _ in range(40):
+        await asyncio.sleep(0)
+
+
+def commits(each: World) -> list[str]:
+    return [call for call in each.store.calls if call.startswith("commit")]
 
 
 def events(count: int) -> list[SpendEvent]:
@@ -76,7 +92,7 @@ async def test_a_batch_goes_through_the_buffer_and_is_committed_by_the_leader() 
     async with world() as each:
         run = events(3)
         assert await each.finish(each.ledger.commit(batch_of("p", 1, run))) == 3
-        assert (committed(each.store), each.store.calls) == (run, ["commit_many"])
+        assert (committed(each.store), commits(each)) == (run, ["commit_many"])
         assert (each.outcomes("buffered"), each.buffer.entries) == (1, {})
         assert each.ledger.status().state == "buffered"
 
@@ -107,18 +123,67 @@ async def test_it_is_not_answered_before_the_database_has_it() -> None:
         assert await each.finish(waiting) == 2
 
 
+async def test_what_is_said_of_its_first_parts_does_not_answer_a_batch() -> None:
+    async with world() as each:
+        each.leads = False
+        count = ENTRY_EVENTS + 1
+        waiting = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, events(count))))
+        await settle()
+        first, last = (entry for entry, _ in each.buffer.entries.values())
+        each.buffer.answers["p"] = Answer(nonce=first.nonce, watermark=ENTRY_EVENTS)
+        await settle()
+        each.clock.advance(0.1)
+        await settle()
+        assert not waiting.done()
+        assert last.entry_id in each.buffer.entries
+        each.leads = True
+        assert await each.finish(waiting) == count
+
+
+async def test_what_another_database_has_committed_is_committed_here() -> None:
+    """A copy of our database may have the same buffer, and a leader: its word does not count."""
+    async with world() as each:
+        each.leads = False
+        copy = MemoryStore()
+        drain = Drain(buffer=each.buffer, store=copy, clock=each.clock, metrics=Metrics())
+        run = events(2)
+        waiting = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, run)))
+        await settle()
+        assert await drain.drain_once() == 1
+        assert await each.finish(waiting) == 2
+        assert committed(each.store) == run
+        assert (each.outcomes("elsewhere"), each.store.calls[-1]) == (1, "commit")
+
+
+async def test_where_the_database_is_a_standby_it_is_waited_for() -> None:
+    async with world(reads_standby=True) as each:
+        each.leads = False
+        primary = MemoryStore()
+        drain = Drain(buffer=each.buffer, store=primary, clock=each.clock, metrics=Metrics())
+        batch = batch_of("p", 1, events(2))
+        waiting = asyncio.ensure_future(each.ledger.commit(batch))
+        await settle()
+        assert await drain.drain_once() == 1
+        for _ in range(40):
+            await settle()
+            each.clock.advance(0.05)
+        assert not waiting.done(), "the journal keeps it until the standby has it"
+        await each.store.commit(batch)  # As the standby does when it replays.
+        assert await each.finish(waiting) == 2
+        assert (each.outcomes("buffered"), each.outcomes("elsewhere")) == (1, 0)
+
+
 async def test_what_the_buffer_lost_is_sent_again() -> None:
     async with world() as each:
         each.leads = False
         waiting = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, events(2))))
-        for _ in range(40):
-            await asyncio.sleep(0)
+        await settle()
         assert each.buffer.entries
         each.buffer.lose_everything()
         await each.buffer.settle((), {})  # The leader is there, and finds nothing.
         each.leads = True
         assert await each.finish(waiting) == 2
-        assert (each.outcomes("lost"), each.outcomes("buffered"), each.store.calls) == (1, 1, ["commit_many"])
+        assert (each.outcomes("lost"), each.outcomes("buffered"), commits(each)) == (1, 1, ["commit_many"])
 
 
 async def test_where_the_buffer_is_away_commits_are_direct_at_once_and_it_is_used_again_when_it_is_back() -> None:
@@ -132,22 +197,19 @@ async def test_where_the_buffer_is_away_commits_are_direct_at_once_and_it_is_use
         status = each.ledger.status()
         assert (status.state, "away" in status.reason) == ("direct", True)
         each.buffer.away = False
-        for _ in range(40):
-            await asyncio.sleep(0)
+        await settle()
         each.clock.advance(1.1)
-        for _ in range(40):
-            await asyncio.sleep(0)
+        await settle()
         each.leads = True
         assert await each.finish(each.ledger.commit(batch_of("p", 5, events(2)))) == 6
-        assert each.store.calls == ["commit", "commit", "commit_many"]
+        assert commits(each) == ["commit", "commit", "commit_many"]
 
 
 async def test_a_buffer_that_goes_away_while_a_batch_waits_lets_it_be_committed_directly() -> None:
     async with world() as each:
         each.leads = False
         waiting = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, events(2))))
-        for _ in range(40):
-            await asyncio.sleep(0)
+        await settle()
         each.buffer.away = True
         assert await each.finish(waiting) == 2
         each.buffer.away = False
@@ -189,8 +251,7 @@ async def test_a_full_buffer_leaves_the_events_in_the_journal_until_there_is_roo
     async with world(bytes_max=1) as each:
         each.leads = False
         first = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, events(2))))
-        for _ in range(40):
-            await asyncio.sleep(0)
+        await settle()
         second = asyncio.ensure_future(each.ledger.commit(batch_of("q", 1, events(2))))
         for _ in range(40):
             await asyncio.sleep(0)
@@ -233,8 +294,7 @@ async def test_at_the_end_nothing_waits_for_an_answer() -> None:
     async with world() as each:
         each.leads = False
         waiting = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, events(2))))
-        for _ in range(40):
-            await asyncio.sleep(0)
+        await settle()
         await each.ledger.stop()
         assert await each.finish(waiting, seconds=1) == 2
         assert await each.ledger.commit(batch_of("p", 3, events(1))) == 3
@@ -270,14 +330,73 @@ def test_what_another_version_wrote_is_not_read_in_part() -> None:
     assert decode_batch(b"") is None
 
 
+def test_what_makes_no_sense_is_no_batch() -> None:
+    batch = msgspec.structs.asdict(batch_of("p", 1, events(2))) | {"last_seq": 9}
+    assert decode_batch(payload_of(batch)) is None
+
+
+def payload_of(fields: dict[str, Any]) -> bytes:
+    """Return what `encode_batch` would write if such a batch could be."""
+    return encode_batch(batch_of("p", 1, events(1)))[:4] + msgspec.msgpack.encode(fields)
+
+
 async def test_an_entry_of_another_version_goes_back_to_its_producer() -> None:
     async with world() as each:
         each.leads = False
         waiting = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, events(2))))
-        for _ in range(40):
-            await asyncio.sleep(0)
+        await settle()
         ((entry_id, (entry, came)),) = each.buffer.entries.items()
         each.buffer.entries[entry_id] = (msgspec.structs.replace(entry, payload=b"\0\0\0\0rest"), came)
         each.leads = True
         assert await each.finish(waiting) == 2
         assert (each.outcomes("refused"), each.store.calls) == (1, ["commit"])
+
+
+async def test_an_entry_with_somebody_elses_batch_is_refused() -> None:
+    async with world() as each:
+        each.leads = False
+        waiting = asyncio.ensure_future(each.ledger.commit(batch_of("p", 1, events(2))))
+        await settle()
+        ((entry_id, (entry, came)),) = each.buffer.entries.items()
+        forged = encode_batch(batch_of("other", 1, events(2)))
+        each.buffer.entries[entry_id] = (msgspec.structs.replace(entry, payload=forged), came)
+        each.leads = True
+        assert await each.finish(waiting) == 2
+        assert each.outcomes("refused") == 1
+        assert await each.store.watermark("other") == 0
+
+
+async def test_an_event_that_is_too_large_for_the_buffer_is_committed_directly() -> None:
+    async with world() as each:
+        large = make_event(metadata={"text": "x" * ENTRY_BYTES})
+        assert await each.finish(each.ledger.commit(batch_of("p", 1, [*events(1), large, *events(1)]))) == 3
+        assert max(map(len, (entry.payload for entry, _ in each.buffer.entries.values())), default=0) < ENTRY_BYTES
+        assert each.outcomes("refused") == 1
+
+
+async def test_less_is_read_at_once_where_so_much_is_too_much() -> None:
+    async with world() as each:
+        for number in range(ENTRIES_PER_DRAIN):
+            await each.buffer.append(f"p{number}", "n", encode_batch(batch_of(f"p{number}", 1, events(1))))
+        slow = SlowBuffer(each.buffer, entries_max=3)
+        drain = Drain(buffer=slow, store=each.store, clock=each.clock, metrics=Metrics())  # type: ignore[arg-type]
+        for _ in range(40):
+            with suppress(StoreUnavailable):
+                await drain.drain_once()
+        assert each.buffer.entries == {}
+
+
+class SlowBuffer:
+    """Gives no more than so many entries in time."""
+
+    def __init__(self, buffer: MemoryBuffer, *, entries_max: int) -> None:
+        self._buffer = buffer
+        self._entries_max = entries_max
+
+    async def read(self, *, limit: int) -> Any:
+        if limit > self._entries_max:
+            raise StoreUnavailable("It took too long.")
+        return await self._buffer.read(limit=limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._buffer, name)

@@ -145,7 +145,7 @@ def _check_dead_letters(facts: StoreFacts) -> Check:
 
 
 def _check_partitions(partitions: Partitions | None, now: datetime) -> Iterator[Check]:
-    """Partitions are made ahead by the commits of a server at work; one that rests makes them when it is needed."""
+    """Partitions are made ahead by the instance that leads; where none serves, the next commit makes its own."""
     if partitions is None:
         return
     name = "database: partitions"
@@ -157,9 +157,9 @@ def _check_partitions(partitions: Partitions | None, now: datetime) -> Iterator[
             mend="Nothing is lost. Attach the day's partition again, with these events in it.",
         )
     elif partitions.last_day is None:
-        yield Check(name=name, state="good", found="none yet; the first commit makes them")
+        yield Check(name=name, state="good", found="none yet; the instance that leads makes them")
     elif partitions.last_day <= now.date():
-        found = f"made up to {partitions.last_day}; the next commit makes more"
+        found = f"made up to {partitions.last_day}; the instance that leads makes more"
         yield Check(name=name, state="good", found=found)
     else:
         yield Check(name=name, state="good", found=f"made ahead up to {partitions.last_day}")

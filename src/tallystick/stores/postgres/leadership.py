@@ -17,10 +17,13 @@ class PostgresLeaderships:
         """`LeadershipStore`."""
         queries = self._database.queries
         async with self._database.connection() as connection:
-            term = await connection.fetchval(queries["take_leadership"], name, holder, seconds)
-            if term is not None:
-                return Standing(holder=holder, term=term)
+            # Looked at first: who does not lead asks often, and to be refused would be written down.
             row = await connection.fetchrow(queries["leadership"], name)
+            if row is None or not row["is_held"] or row["holder"] == holder:
+                term = await connection.fetchval(queries["take_leadership"], name, holder, seconds)
+                if term is not None:
+                    return Standing(holder=holder, term=term)
+                row = await connection.fetchrow(queries["leadership"], name)
         if row is None:
             raise StoreUnavailable("The row of the leadership was deleted this moment.")
         return Standing(holder=row["holder"], term=row["term"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, date
 from typing import Any, TypeVar
@@ -51,14 +52,18 @@ class PostgresLedger:
             return int(await connection.fetchval(self._queries["watermark"], producer_id) or 0)
 
     async def ledger_id(self) -> str:
-        """Return the id of this ledger, by which it is told from others."""
+        """Return the id of this ledger in this database, by which it is told from others, its dumps among them."""
         async with self._database.connection() as connection:
-            return str(await connection.fetchval(self._queries["ledger_id"]))
+            row = await connection.fetchrow(self._queries["ledger_id"])
+            assert row is not None, "the schema comes with this row"
+            parts = [row["ledger_id"], row["database_id"]]
+            if row["tells_server"]:
+                parts.append(await connection.fetchval(self._queries["server_id"]))
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
 
     async def prepare(self) -> None:
         """Make the partitions of the coming days, so that no commit has to."""
-        self._partitions.forget()
-        await self._partitions.ensure(())
+        await self._partitions.ensure_ahead()
 
     async def commit(self, batch: Batch) -> int:
         """Commit what of `batch` is above the watermark, once; return the watermark."""

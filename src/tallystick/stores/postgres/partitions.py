@@ -8,7 +8,7 @@ from datetime import UTC, date, timedelta
 import asyncpg
 import structlog
 
-from tallystick.errors import RowRefused, StoreUnavailable
+from tallystick.errors import RowRefused
 from tallystick.stores.postgres.connection import Connection
 from tallystick.stores.postgres.database import PostgresDatabase
 
@@ -30,23 +30,22 @@ class EventPartitions:
         self._known: set[date] = set()
 
     async def ensure(self, days: Collection[date]) -> None:
-        """Make the missing partitions of `days`, and those of the next days before they begin.
+        """Make the missing partitions of `days`.
 
-        Raises RowRefused for a day that can't be, StoreUnavailable when one of `days` can't be made now; that of a
-        coming day may wait for the next time.
+        Raises RowRefused for a day that can't be, StoreUnavailable when one can't be made now.
         """
         for day in days:
             if not FIRST_YEAR <= day.year <= LAST_YEAR:
                 raise RowRefused(f"PostgreSQL keeps no events of the year {day.year}.")
-        today = self._database.clock.now().astimezone(UTC).date()
         needed = set(days) - self._known
         if needed:
             await self._create(needed)
-        if today + _DAY not in self._known:
-            try:
-                await self._create({today + _DAY * ahead for ahead in range(DAYS_AHEAD + 1)})
-            except StoreUnavailable as error:
-                _log.warning("partitions_ahead_failed", reason=error.message)
+
+    async def ensure_ahead(self) -> None:
+        """Make the missing partitions of today and of the next days. Raises StoreUnavailable."""
+        self.forget()
+        today = self._database.clock.now().astimezone(UTC).date()
+        await self._create({today + _DAY * ahead for ahead in range(DAYS_AHEAD + 1)})
 
     def forget(self) -> None:
         """Look again at next use: after an outage the database may be another one."""

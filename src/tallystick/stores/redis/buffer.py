@@ -77,9 +77,9 @@ class RedisBuffer:
         return tuple(
             Entry(
                 entry_id=entry_id.decode(),
-                producer_id=fields[b"producer"].decode(),
-                nonce=fields[b"nonce"].decode(),
-                payload=fields[b"batch"],
+                producer_id=fields.get(b"producer", b"").decode(errors="replace"),
+                nonce=fields.get(b"nonce", b"").decode(errors="replace"),
+                payload=fields.get(b"batch", b""),
             )
             for entry_id, fields in found
         )

@@ -10,7 +10,7 @@ from tallystick.access.rates.quota import Quota
 from tallystick.access.rates.shared import HEARTBEAT_SECONDS
 from tallystick.access.rates.sliding_window import slice_ms_of
 from tallystick.access.rates.store import Batch, TakeReply
-from tallystick.stores.redis.connection import Client
+from tallystick.stores.redis.connection import Client, close
 from tallystick.stores.redis.script import Script, script_text
 
 SCRIPT: Final = script_text("rates")
@@ -79,7 +79,7 @@ class RedisRateStore:
 
     async def close(self) -> None:
         """`RateStore`."""
-        await self._client.aclose()
+        await close(self._client)
 
 
 class _Keys:

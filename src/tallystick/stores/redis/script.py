@@ -6,13 +6,11 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from tallystick.stores.redis.connection import FAILURES, Client, translated
-
-_CONNECT_ROUND_TRIPS: Final = 4  # Connect, authenticate, choose the database, and the command itself.
+from tallystick.stores.redis.connection import FAILURES, Client, round_trips, translated
 
 
 def script_text(name: str) -> str:
@@ -28,7 +26,7 @@ class Script:
         self._client = client
         self._text = text
         self._where = where
-        self._timeout_seconds = timeout_seconds * _CONNECT_ROUND_TRIPS
+        self._timeout_seconds = timeout_seconds * round_trips(client)
         self._id = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, keys: Sequence[str], arguments: Sequence[int | str | bytes]) -> Any:

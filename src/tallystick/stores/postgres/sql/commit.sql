@@ -180,5 +180,15 @@ noted AS (
 SELECT head.budget_windows FROM head WHERE (SELECT count(*) FROM noted) = $10::integer
 
 -- name: ledger_id
--- Return the id of the ledger, made with the database.
-SELECT ledger_id FROM ledger_head WHERE id = 1
+-- Return the id of the ledger, made with the database, and that of the database, which a copy of it does not bring along;
+-- and whether the server may be asked for its own.
+SELECT
+    head.ledger_id, database.oid::text AS database_id,
+    has_function_privilege('pg_control_system()', 'EXECUTE') AS tells_server
+FROM ledger_head AS head
+JOIN pg_database AS database ON database.datname = current_database()
+WHERE head.id = 1
+
+-- name: server_id
+-- Return what tells the server's cluster from others. Its physical copies have the same.
+SELECT system_identifier::text FROM pg_control_system()

@@ -13,8 +13,8 @@ WHERE held.holder = excluded.holder OR held.expires_at <= clock_timestamp()
 RETURNING term
 
 -- name: leadership
--- Return who leads.
-SELECT holder, term FROM leaderships WHERE name = $1
+-- Return who leads, or led last.
+SELECT holder, term, expires_at > clock_timestamp() AS is_held FROM leaderships WHERE name = $1
 
 -- name: give_up_leadership
 -- Let others lead $1 if $2 does.
