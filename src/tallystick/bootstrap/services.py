@@ -274,6 +274,7 @@ class Services:
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
             rates=self.rates.status(),
+            cooling=self.tracker.cooling(),
             shared_work=self.shared_work.health(),
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from tallystick.calls.admission import Admitted, CallAdmission, Headers
-from tallystick.calls.answer_headers import cost_header, route_headers, time_headers
+from tallystick.calls.answer_headers import AnswerHeaders, cost_header, time_headers
 from tallystick.calls.attempts import Answered, Attempts, UnusableAnswer, kind_of_failure, meant
 from tallystick.calls.attribution import Attribution, Attributor
 from tallystick.calls.call import NO_FAILURE, NO_USAGE, CallContext, Failure, RunningCall
@@ -71,6 +71,7 @@ class Pipeline:
         self._settler = settler
         self._stream_limits = stream_limits
         self._monotonic = monotonic
+        self._answer_headers = AnswerHeaders()
 
     async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
         """Answer one call. A stream settles itself when it is read to its end or abandoned.
@@ -128,11 +129,11 @@ class Pipeline:
             await self._settler.end(
                 call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
             )
-            error.headers = route_headers(call.deployment, route)
+            error.headers = self._answer_headers.of_route(call.deployment, route)
             raise
         whole_seconds = self._monotonic() - begun
         headers = [
-            *route_headers(call.deployment, route),
+            *self._answer_headers.of_route(call.deployment, route),
             *time_headers(whole_seconds=whole_seconds, upstream_seconds=call.upstream_seconds),
             *admitted.headers(),
         ]
@@ -237,13 +238,12 @@ class Pipeline:
             failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
         )
         await self._settler.end(event)
-        headers += cost_header(event)
         types = answer.reading.content_types
         return PlainAnswer(
             status=answer.status,
             content_type=answer.content_type if types is None else types.plain,
             body=reading.body,
-            headers=headers,
+            headers=[*headers, *cost_header(event)],
         )
 
     async def _settle_unusable(self, call: RunningCall, route: Route, error: UnusableAnswer) -> PlainAnswer:
@@ -252,7 +252,7 @@ class Pipeline:
         One that is in the dialect is passed on as it is; for one that is not, its UpstreamError is raised.
         """
         call.failed_attempts.pop()  # The event itself tells of the last one, with its usage.
-        headers = route_headers(call.deployment, route)
+        headers = self._answer_headers.of_route(call.deployment, route)
         if error.answered.reading is not None:
             return await self._settle_plain(call, error.answered, headers)
         reason = meant(error)
