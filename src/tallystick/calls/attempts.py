@@ -119,7 +119,7 @@ class Attempts:
     async def _of_tier(
         self, call: RunningCall, route: Route, admitted: Admitted, deployments: Sequence[Deployment]
     ) -> Answered:
-        """Try them. Raises the last one's UpstreamError, else Untranslatable, else NothingFree: none of them has room."""
+        """Try them. Raises the last UpstreamError, else Untranslatable, else NothingFree: none has room."""
         failure: UpstreamError | None = None
         untold: Untranslatable | None = None
         failures = rounds = 0

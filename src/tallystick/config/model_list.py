@@ -17,6 +17,7 @@ PRICE_FIELDS = frozenset(
         "input_cost_per_token",
         "output_cost_per_token",
         "cache_read_input_token_cost",
+        "cache_read_input_audio_token_cost",
         "cache_creation_input_token_cost",
         "cache_creation_input_token_cost_above_1hr",
         "output_cost_per_reasoning_token",

@@ -28,6 +28,7 @@ UNITS_OF_PRICE_FIELDS: Mapping[str, tuple[str, int]] = {
     "input_cost_per_token": ("input", 1),
     "output_cost_per_token": ("output", 1),
     "cache_read_input_token_cost": ("cache_read", 1),
+    "cache_read_input_audio_token_cost": ("audio_cache_read", 1),
     "cache_creation_input_token_cost": ("cache_write", 1),
     "cache_creation_input_token_cost_above_1hr": ("cache_write_1h", 1),
     "output_cost_per_reasoning_token": ("reasoning", 1),
