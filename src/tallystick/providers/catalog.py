@@ -156,9 +156,7 @@ def build_target(
 ) -> Target:
     """Resolve one deployment. Key and base may come from `environment` under the provider's usual names.
 
-    `aws` has the parameters whose names begin so.
-
-    Raises InvalidTarget that says what would be right.
+    `aws` has the parameters whose names begin so. Raises InvalidTarget that says what would be right.
     """
     provider, model = split_model(provider_model, has_api_base=bool(api_base))
     family = FAMILIES[provider]
@@ -214,7 +212,7 @@ def build_target(
 
 def _key_and_base(
     family: Family, api_key: str | None, api_base: str | None, environment: Mapping[str, str]
-) -> tuple[str, str | None]:
+) -> tuple[str, str]:
     """Return what is given, else what the environment has under the provider's usual names."""
     key = api_key or _first(environment, family.key_environment)
     return key.strip(), api_base or _first(environment, family.base_environment)
