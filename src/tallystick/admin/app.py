@@ -14,6 +14,7 @@ from tallystick.admin.answers import install_error_handlers
 from tallystick.admin.audit.routes import AuditRoutes
 from tallystick.admin.budgets.routes import BudgetRoutes
 from tallystick.admin.budgets.window_routes import BudgetWindowRoutes
+from tallystick.admin.cache_routes import CacheRoutes
 from tallystick.admin.credentials.routes import CredentialRoutes
 from tallystick.admin.customers.routes import CustomerRoutes
 from tallystick.admin.data_plane import data_plane_paths
@@ -64,6 +65,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
         TagRoutes(services),
         AuditRoutes(services),
         LedgerRoutes(services),
+        CacheRoutes(services),
         FactRoutes(),
     ):
         app.include_router(routes.router())

@@ -179,6 +179,10 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_GET, "/global/activity/model"): ADMINS_AND_VIEWERS,
     (_GET, "/global/activity/exceptions"): ADMINS_AND_VIEWERS,
     (_POST, "/spend/calculate"): EVERYONE,
+    # The response cache
+    (_GET, "/cache/ping"): ADMINS_AND_VIEWERS,
+    (_POST, "/cache/delete"): ADMINS,
+    (_POST, "/cache/flushall"): ADMINS,
     # What there is
     (_GET, "/routes"): EVERYONE,
     (_GET, "/callbacks/list"): ADMINS_AND_VIEWERS,

@@ -10,6 +10,7 @@ from tallystick.access.budget_store import BudgetStore
 from tallystick.access.scopes import Budget
 from tallystick.access.windows import MIDNIGHT_UTC, WindowRule
 from tallystick.admin.present import Present
+from tallystick.calls.caching.store import AnswerStore
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
 from tallystick.control.writer import ObjectWriter
@@ -32,6 +33,10 @@ class AdminServices:
     metrics: Metrics
     new_id: Callable[[], str]
     """Names an unexpected error, in the answer and in the log."""
+    cache: AnswerStore | None = None
+    """Where answers are kept; None where nothing is cached."""
+    cache_type: str = ""
+    """`local` or `redis`."""
     key_header: bytes | None = None
     """A further request header that may carry the key, in lower case."""
     body_bytes_max: int = 1_048_576

@@ -12,6 +12,7 @@ from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.bootstrap.budgets import Budgets
+from tallystick.bootstrap.caching import open_answer_cache
 from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.heartbeat import Instances
@@ -136,8 +137,9 @@ class Services:
             clock=clock,
             metrics=metrics,
         )
+        self.caching = open_answer_cache(settings.cache, settings.redis, clock=clock, metrics=metrics)
         shared_routing = open_shared_routing(settings.redis, self.tracker, clock=clock, metrics=metrics)
-        self._group = ServiceGroup(self._in_order(shared_rates, shared_routing))
+        self._group = ServiceGroup(self._in_order(shared_rates, shared_routing, self.caching.service))
         self._settler: Settler | None = None
 
     def _open_budgets(self) -> Budgets:
@@ -207,6 +209,7 @@ class Services:
                 drain_seconds=self.settings.stream.drain_seconds,
             ),
             monotonic=self.clock.monotonic,
+            cache=self.caching.cache,
         )
 
     async def _follow_prices(self) -> None:

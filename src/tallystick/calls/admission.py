@@ -93,6 +93,11 @@ class Admitted:
             self.deployments, self._deployment = self.deployments[position:], deployment
             return
 
+    async def take_callers_rates(self, scoped: Sequence[ScopedLimits]) -> None:
+        """Take room in the rates of the call, and of no deployment. Raises RateLimited."""
+        self._scoped = scoped
+        await self._take_callers_rates()
+
     async def _take_callers_rates(self) -> None:
         self._rates = await self._admission.rates.admit(
             self._scoped,
@@ -291,6 +296,15 @@ class CallAdmission:
         except BaseException:
             admitted.cancel()
             raise
+        return admitted
+
+    async def admit_replay(
+        self, context: CallContext, attribution: Attribution, deployments: Sequence[Deployment]
+    ) -> Admitted:
+        """Admit a call whose answer is kept already: one request, no tokens, no budget. Raises RateLimited."""
+        scoped = await self._scoped(context.principal, attribution)
+        admitted = Admitted(self, context, deployments, tokens_estimate=0)
+        await admitted.take_callers_rates(scoped)
         return admitted
 
     async def hold_of_provider(self, provider: str, estimate: Estimate, *, moment: datetime) -> Hold:

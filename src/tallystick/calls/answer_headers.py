@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.calls.admission import Headers
+from tallystick.calls.caching.answer import CachedAnswer
 from tallystick.calls.route import Route
 from tallystick.control.deployment import Deployment
 from tallystick.ledger.event import SpendEvent
@@ -45,6 +46,17 @@ class AnswerHeaders:
         ]
         self._made[id(deployment)] = (deployment, made)
         return made
+
+
+def replay_headers(answer: CachedAnswer, *, model_group: str) -> Headers:
+    """Return which deployment made an answer that was kept; nothing is tried for it."""
+    return [
+        (b"x-litellm-model-id", _text(answer.deployment_id)),
+        (b"x-litellm-model-group", _text(model_group)),
+        (b"x-litellm-model-api-base", _text(answer.api_base)),
+        (b"x-litellm-attempted-retries", b"0"),
+        (b"x-litellm-attempted-fallbacks", b"0"),
+    ]
 
 
 def time_headers(*, whole_seconds: float, upstream_seconds: float) -> Headers:

@@ -9,6 +9,8 @@ import msgspec
 
 from tallystick.access.principal import Principal
 from tallystick.calls.attribution import Attribution
+from tallystick.calls.caching.answer import CachedAnswer
+from tallystick.calls.caching.cache import CacheUse
 from tallystick.calls.text import MESSAGE_CHARACTERS_MAX, clean_id, clean_text
 from tallystick.control.deployment import Deployment
 from tallystick.errors import TallystickError, UpstreamRefused
@@ -105,6 +107,8 @@ class RunningCall:
         self.deployment = deployment
         """The deployment of the current attempt, which is the last one when the call is over."""
         self.input_tokens_estimate = input_tokens_estimate
+        self.cache: CacheUse | None = None
+        """The response cache's part in it."""
         self.failed_attempts: list[Attempt] = []
         self.first_token_at: datetime | None = None
         self.upstream_seconds = 0.0
@@ -157,6 +161,23 @@ class RunningCall:
             usage=Usage(input_tokens=self.input_tokens_estimate),
             usage_source="estimated",
             failure=_PROCESS_DIED,
+        )
+
+    def replay_intent(self, answer: CachedAnswer) -> SpendEvent:
+        """Return the intent of a call that is answered from the cache."""
+        return self.replay_event(answer, ended_at=self.context.started_at, status="interrupted", failure=_PROCESS_DIED)
+
+    def replay_event(
+        self, answer: CachedAnswer, *, ended_at: datetime, status: Status = "success", failure: Failure = NO_FAILURE
+    ) -> SpendEvent:
+        """Return the event of a call that is answered from the cache: free, without tokens, and whose answer it is."""
+        return msgspec.structs.replace(
+            self.event(status=status, ended_at=ended_at, provider_response_id=answer.response_id, failure=failure),
+            cache_hit=True,
+            model=answer.model,
+            deployment_id=answer.deployment_id,
+            provider=answer.provider,
+            api_base=answer.api_base,
         )
 
     def cut_short(self, error: BaseException, *, ended_at: datetime, usage: Usage | None = None) -> SpendEvent:

@@ -15,8 +15,10 @@ from typing import Literal
 import msgspec
 
 from tallystick.calls.admission import Headers
+from tallystick.calls.caching.cache import CacheUse
 from tallystick.calls.call import NO_FAILURE, SERVER_STOPPED, Failure, RunningCall
 from tallystick.calls.settle import Settler
+from tallystick.calls.text import clean_id
 from tallystick.errors import UpstreamError
 from tallystick.ledger.event import SpendEvent, Status
 from tallystick.providers.base import Answer, ClosableStream
@@ -53,6 +55,7 @@ class MeteredStream:
         self._meter: StreamMeter = answer.reading.meter()
         self._upstream: ClosableStream = answer.chunks
         self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
+        self._cache = call.cache
         self._ended = False
 
     async def next(self) -> bytes | None:
@@ -70,6 +73,8 @@ class MeteredStream:
                 if self._call.first_token_at is None and self._meter.first_content:
                     self._call.first_token_at = self._settler.now()
                 if passed:
+                    if self._cache is not None:
+                        self._cache.add(passed)
                     return passed
         except UpstreamError as error:
             self._ended = True
@@ -80,9 +85,21 @@ class MeteredStream:
         reported = self._meter.error
         if reported is None:
             await self._settle("success", NO_FAILURE)
+            if self._cache is not None and self._meter.is_whole:
+                await self._keep(self._cache, end)
         else:
             await self._settle("failure", Failure.reported(reported))
         return end or None
+
+    async def _keep(self, cache: CacheUse, end: bytes) -> None:
+        """Keep the stream as the caller got it."""
+        cache.add(end)
+        await cache.keep(
+            self._call.deployment,
+            status=self.status,
+            content_type=self.content_type,
+            response_id=clean_id(self._meter.response_id),
+        )
 
     @property
     def reads_on_without_client(self) -> bool:

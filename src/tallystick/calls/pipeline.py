@@ -12,8 +12,11 @@ from tallystick.calls.admission import Admitted, CallAdmission, Headers
 from tallystick.calls.answer_headers import AnswerHeaders, cost_header, time_headers
 from tallystick.calls.attempts import Answered, Attempts, UnusableAnswer, kind_of_failure, meant
 from tallystick.calls.attribution import Attribution, Attributor
+from tallystick.calls.caching.cache import AnswerCache
 from tallystick.calls.call import NO_FAILURE, NO_USAGE, CallContext, Failure, RunningCall
 from tallystick.calls.metered_stream import MeteredStream, StreamLimits
+from tallystick.calls.plain_answer import PlainAnswer
+from tallystick.calls.replay import Replayer
 from tallystick.calls.route import Route, Router
 from tallystick.calls.settle import Settler
 from tallystick.errors import (
@@ -36,18 +39,6 @@ from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens, e
 from tallystick.wire.usage import Usage
 
 
-class PlainAnswer:
-    """An answer that is there as a whole; its event is in the journal."""
-
-    __slots__ = ("body", "content_type", "headers", "status")
-
-    def __init__(self, *, status: int, content_type: str, body: bytes, headers: Headers) -> None:
-        self.status = status
-        self.content_type = content_type
-        self.body = body
-        self.headers = headers
-
-
 class Pipeline:
     """Runs calls. One for a process."""
 
@@ -62,6 +53,7 @@ class Pipeline:
         settler: Settler,
         stream_limits: StreamLimits,
         monotonic: Callable[[], float],
+        cache: AnswerCache | None = None,
     ) -> None:
         self._router = router
         self._attempts = attempts
@@ -71,6 +63,8 @@ class Pipeline:
         self._settler = settler
         self._stream_limits = stream_limits
         self._monotonic = monotonic
+        self._cache = cache
+        self._replayer = Replayer(admission=admission, settler=settler, monotonic=monotonic)
         self._answer_headers = AnswerHeaders()
 
     async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
@@ -90,6 +84,11 @@ class Pipeline:
             read_call_options(request.raw, context.headers),
             Wanted(attribution.tags, input_tokens.estimate, request.stream),
         )
+        use = None
+        if self._cache is not None:
+            use = await self._cache.look_up(request, context.headers, context.principal, route, attribution.tags)
+            if use is not None and use.hit is not None:
+                return await self._replayer.replay(context, attribution, route, use, use.hit, begun=begun)
         admitted = await self._admit(context, attribution, route, input_tokens)
         call = RunningCall(
             context=context,
@@ -97,6 +96,7 @@ class Pipeline:
             deployment=admitted.deployments[0],
             input_tokens_estimate=input_tokens.estimate,
         )
+        call.cache = use
         self._settler.begin(call.intent(), admitted)
         try:
             return await self._answer(call, route, admitted, attribution, input_tokens, begun=begun)
@@ -137,6 +137,10 @@ class Pipeline:
             *time_headers(whole_seconds=whole_seconds, upstream_seconds=call.upstream_seconds),
             *admitted.headers(),
         ]
+        if call.cache is not None:
+            headers += call.cache.headers(hit=False)
+            if route.fallbacks:  # Another model's answer: the one that was asked for may be back soon.
+                call.cache.forgo()
         if answered.answer.chunks is not None:
             return MeteredStream(
                 call=call,
@@ -239,9 +243,15 @@ class Pipeline:
         )
         await self._settler.end(event)
         types = answer.reading.content_types
+        content_type = answer.content_type if types is None else types.plain
+        if call.cache is not None and event.status == "success":
+            call.cache.add(reading.body)
+            await call.cache.keep(
+                call.deployment, status=answer.status, content_type=content_type, response_id=event.provider_response_id
+            )
         return PlainAnswer(
             status=answer.status,
-            content_type=answer.content_type if types is None else types.plain,
+            content_type=content_type,
             body=reading.body,
             headers=[*headers, *cost_header(event)],
         )

@@ -23,6 +23,8 @@ def admin_services_of(services: Services) -> AdminServices:
         clock=services.clock,
         metrics=services.metrics,
         new_id=lambda: new_event_id(services.clock.now()),
+        cache=None if services.caching.cache is None else services.caching.cache.store,
+        cache_type=services.caching.kind,
         key_header=header_name.lower().encode() if header_name else None,
         body_bytes_max=settings.server.body_bytes_max,
         windows=services.windows,

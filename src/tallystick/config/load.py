@@ -174,6 +174,8 @@ class _Gathered:
         for path, reason in settings.redis.contradictions():
             self._report(("redis", *path), reason)
         self._check_buffer(settings)
+        if settings.cache.enabled and settings.cache.type == "redis" and settings.redis.address is None:
+            self._report(("cache", "type"), "needs a Redis: give its `host` or `url` beside it, or redis_url")
         sealed = self._sealed_urls(settings, environ)
         if self._problems:
             raise InvalidConfig(self._problems)
@@ -254,10 +256,11 @@ class _Gathered:
     def _take_from_file(self, entry: SettingEntry) -> None:
         for place in entry.file_places:
             section, _, name = place.name.partition(".")
-            content = self._document.content.get(section)
-            value = content.get(name) if isinstance(content, dict) else None
+            value: Any = self._document.content.get(section)  # Any: whatever the file holds.
+            for step in name.split("."):
+                value = value.get(step) if isinstance(value, dict) else None
             if value is not None:
-                origin = _Origin(file=self._document.file_of((section, name)), key_path=place.name)
+                origin = _Origin(file=self._document.file_of(tuple(place.name.split("."))), key_path=place.name)
                 self._read(entry, place, value, origin)
                 return
 

@@ -210,7 +210,7 @@ class RedisSettings(Frozen):
         Given(
             name="cache_params",
             description="LiteLLM's cache: where its `type` is `redis`, this is the Redis where no other is given, and "
-            "what it leaves out is as in the `redis_…` settings. Nothing else of it is read.",
+            "what it leaves out is as in the `redis_…` settings. What else is read of it are the `cache_…` settings.",
             file=(Place("litellm_settings.cache_params", parts_of_cache),),
             in_file=False,
             in_environment=False,
@@ -277,7 +277,7 @@ class RedisSettings(Frozen):
             if self.cache.place is not None:
                 yield ("cache",), "its Redis is not used: another one is given, which goes before it"
             else:
-                for name in sorted(self.cache.model_fields_set):
+                for name in sorted(self.cache.model_fields_set - {"namespace"}):  # It is the cache's own, too.
                     yield ("cache", name), "not used: it does not say where a Redis is"
 
     def _path(self, where: str, remark: Remark) -> tuple[str, ...]:

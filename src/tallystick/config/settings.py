@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
 from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
+from tallystick.config.cache_settings import CacheSettings
 from tallystick.config.connections import ConnectionBudget, share_connections
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.database_login import DatabaseLoginSettings
@@ -33,6 +34,7 @@ __all__ = [
     "AlertSettings",
     "AttributionSettings",
     "BudgetSettings",
+    "CacheSettings",
     "CommitterSettings",
     "ControlSettings",
     "CostSettings",
@@ -172,6 +174,7 @@ class Settings(Frozen):
     budgets: BudgetSettings = BudgetSettings()
     rates: RateSettings = RateSettings()
     redis: RedisSettings = RedisSettings()
+    cache: CacheSettings = CacheSettings()
     instances: InstanceSettings = InstanceSettings()
     control: ControlSettings = ControlSettings()
     alerts: AlertSettings = AlertSettings()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tallystick.config import litellm_keys
+from tallystick.config.cache_settings import CACHE_TYPES, CALL_TYPES
 from tallystick.config.database_url import DATABASE_PARTS, REPLICA_SUFFIX, replica_url_from_parts, url_from_parts
 from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelEntry, ModelInfo, is_price_field
 from tallystick.config.places import OWN_PREFIX, SettingEntry
@@ -81,19 +82,32 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
 
 
 def _cache_params(litellm_settings: Any) -> Iterator[str]:  # Any: not yet checked.
-    """Only the address of a Redis is read of them; the cache itself is not there yet."""
+    """Name what has no effect: other types than those we have, what is cached nowhere, and what needs the cache."""
     given = litellm_settings.get("cache_params") if isinstance(litellm_settings, dict) else None
     if not isinstance(given, dict):
         return
     path = "litellm_settings.cache_params"
-    if parts_of_cache(given) is None:
-        yield f"{path}: {NOT_YET}"
-        return
-    for name in given.keys() - CACHE_PARTS - {"type"}:
-        if name in litellm_keys.CACHE_PARAMS:
+    if given.get("type") not in (None, "", *CACHE_TYPES):
+        yield f"{path}.type: {str(given['type'])[:40]!r} is not supported: nothing is cached; there is local and redis"
+    elif not litellm_settings.get("cache"):
+        for name in sorted(given.keys() & _OF_CACHE):
+            yield f"{path}.{name}: not used without litellm_settings.cache"
+    types = given.get("supported_call_types")
+    for name in types if isinstance(types, list) else ():
+        if name not in CALL_TYPES:
+            yield f"{path}.supported_call_types: {str(name)[:40]!r} is not cached here"
+    parts = CACHE_PARTS if parts_of_cache(given) is not None else frozenset({"namespace"})
+    for name in sorted(given.keys() - parts - {"type", *_OF_CACHE}):
+        if name in CACHE_PARTS:
+            yield f"{path}.{name}: not used by a cache of this type"
+        elif name in litellm_keys.CACHE_PARAMS:
             yield f"{path}.{name}: {litellm_keys.WITHOUT_EFFECT.get(f'{path}.{name}', NOT_YET)}"
         else:
             yield _unknown(f"{path}.{name}", name, CACHE_PARTS | litellm_keys.CACHE_PARAMS)
+
+
+_OF_CACHE: Final = frozenset(("ttl", "mode", "supported_call_types"))
+"""What says how answers are cached, beside the type."""
 
 
 def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings reports what is wrong with it.

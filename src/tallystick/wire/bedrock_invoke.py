@@ -180,5 +180,9 @@ class _InvokedStream:
         return self._inner.saw_done
 
     @property
+    def is_whole(self) -> bool:
+        return self._inner.is_whole
+
+    @property
     def unscanned_events(self) -> int:
         return self._inner.unscanned_events

@@ -124,6 +124,10 @@ class StreamMeter(Protocol):
         """Whether the stream's end has come, whatever bytes follow."""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the answer came to its end, and not only the bytes to theirs; asked when the stream is over."""
+
+    @property
     def unscanned_events(self) -> int:
         """How many events were too long to read."""
 

@@ -148,5 +148,9 @@ class GeminiStream:
         return self._tally.saw_done
 
     @property
+    def is_whole(self) -> bool:
+        return self._tally.has_stopped
+
+    @property
     def unscanned_events(self) -> int:
         return self._frames.oversized

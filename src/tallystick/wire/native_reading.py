@@ -112,6 +112,10 @@ class NativeStream:
         return self._tally.saw_done
 
     @property
+    def is_whole(self) -> bool:
+        return self._tally.saw_done
+
+    @property
     def unscanned_events(self) -> int:
         return self._frames.oversized
 

@@ -110,6 +110,11 @@ class StreamScanner:
         self._held = b""
         return self._feed_events(buffer, searched=searched, event_start=passed)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the stream said that it is over."""
+        return self.saw_done
+
     def finish(self) -> bytes:
         """Return the end of the stream, which `feed` held back. The last event may lack its blank line."""
         if self._end is not None:

@@ -29,7 +29,7 @@ def served(line: CommandLine, tmp_path: Path, text: str, **environment: str) -> 
             "needs Redis: set redis_url (REDIS_URL)",
         ),
         (
-            BUFFER + "litellm_settings: {cache: true, cache_params: {type: redis, ttl: 60}}",
+            BUFFER + "litellm_settings: {cache_params: {type: redis}}",
             {"DATABASE_URL": POSTGRES},
             "general_settings.use_redis_transaction_buffer",
             "needs Redis: set redis_url (REDIS_URL)",
