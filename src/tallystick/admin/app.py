@@ -22,6 +22,7 @@ from tallystick.admin.docs_page import CONTENT_SECURITY_POLICY, render_docs_page
 from tallystick.admin.fact_routes import FactRoutes
 from tallystick.admin.keys.routes import key_router
 from tallystick.admin.ledger_routes import LedgerRoutes
+from tallystick.admin.models.connection_route import ConnectionRoute
 from tallystick.admin.models.reads import ModelReads
 from tallystick.admin.models.routes import ModelRoutes
 from tallystick.admin.organizations.member_routes import OrganizationMemberRoutes
@@ -53,6 +54,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
     for routes in (
         ModelRoutes(services),
         ModelReads(services),
+        ConnectionRoute(services),
         CredentialRoutes(services),
         AccessGroupRoutes(services),
         UnifiedAccessGroupRoutes(services),

@@ -111,6 +111,7 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_POST, "/model/delete"): MODEL_WRITERS,
     (_POST, "/model/block"): MODEL_WRITERS,
     (_POST, "/model/unblock"): MODEL_WRITERS,
+    (_POST, "/health/test_connection"): ADMINS,
     (_GET, "/model/info"): EVERYONE,
     (_GET, "/v1/model/info"): EVERYONE,
     (_GET, "/v2/model/info"): EVERYONE,

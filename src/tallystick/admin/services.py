@@ -11,6 +11,7 @@ from tallystick.access.scopes import Budget
 from tallystick.access.windows import MIDNIGHT_UTC, WindowRule
 from tallystick.admin.present import Present
 from tallystick.calls.caching.store import AnswerStore
+from tallystick.calls.health.check import Checker
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
 from tallystick.control.writer import ObjectWriter
@@ -37,6 +38,8 @@ class AdminServices:
     """Where answers are kept; None where nothing is cached."""
     cache_type: str = ""
     """`local` or `redis`."""
+    checker: Checker | None = None
+    """Makes calls to see whether a deployment answers; None where nothing calls."""
     key_header: bytes | None = None
     """A further request header that may carry the key, in lower case."""
     body_bytes_max: int = 1_048_576

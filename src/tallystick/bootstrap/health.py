@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 from tallystick.access.rates.shared import RateStatus
-from tallystick.control.deployment import Snapshot
+from tallystick.calls.health.check import CheckResult
+from tallystick.control.deployment import Deployment, Snapshot
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.objects import ObjectRef
 from tallystick.ledger.journal import Journal
@@ -43,23 +44,14 @@ def health_details(
     feed: ChangeFeed,
     snapshot: Snapshot,
     outcomes: Mapping[str, str],
+    checks: Mapping[str, CheckResult],
     rates: RateStatus,
     cooling: Mapping[str, float],
     shared_work: Mapping[str, object],
 ) -> Mapping[str, object]:
-    """Return what an admin sees of a worker. `outcomes` are the last ones, `cooling` how long some are left
-    alone, both by deployment id.
+    """Return what an admin sees of a worker. `outcomes` are the last ones, `checks` what was heard by asking, and
+    `cooling` how long some are left alone, all by deployment id.
     """
-    endpoints: dict[bool, list[dict[str, str]]] = {True: [], False: []}
-    for deployment_id, deployment in snapshot.deployments().items():
-        endpoints[outcomes.get(deployment_id) != "failure"].append(
-            {
-                "model": f"{deployment.target.provider}/{deployment.target.model}",
-                "model_name": deployment.model_group,
-                "model_id": deployment_id,
-                "api_base": deployment.target.api_base,
-            }
-        )
     return {
         "status": "healthy" if is_healthy else "unhealthy",
         "mode": "read_only" if read_only else "read_write",
@@ -87,8 +79,42 @@ def health_details(
             {"name": health.name, "state": health.state, "restarts": health.restarts, "error": health.last_error}
             for health in services
         ],
+        **endpoint_details(snapshot.deployments().values(), outcomes, checks),
+    }
+
+
+def endpoint_details(
+    deployments: Iterable[Deployment], outcomes: Mapping[str, str], checks: Mapping[str, CheckResult]
+) -> dict[str, object]:
+    """Return deployments as healthy and unhealthy: by their last check, else by how the last call to them ended."""
+    endpoints: dict[bool, list[dict[str, object]]] = {True: [], False: []}
+    for deployment in deployments:
+        checked = checks.get(deployment.deployment_id)
+        healthy = outcomes.get(deployment.deployment_id) != "failure"
+        shown: dict[str, object] = {
+            "model": f"{deployment.target.provider}/{deployment.target.model}",
+            "model_name": deployment.model_group,
+            "model_id": deployment.deployment_id,
+            "api_base": deployment.target.api_base,
+        }
+        if checked is not None:
+            healthy = healthy if checked.healthy is None else checked.healthy
+            shown |= _of_check(checked)
+        endpoints[healthy].append(shown)
+    return {
         "healthy_endpoints": endpoints[True],
         "unhealthy_endpoints": endpoints[False],
         "healthy_count": len(endpoints[True]),
         "unhealthy_count": len(endpoints[False]),
     }
+
+
+def _of_check(checked: CheckResult) -> dict[str, object]:
+    if checked.healthy is None:
+        return {"unchecked": checked.error}
+    shown: dict[str, object] = {"checked_at": checked.at}
+    if checked.seen:
+        shown["answered_a_caller"] = True
+    else:
+        shown["response_time_ms"] = checked.milliseconds
+    return shown | ({"error": checked.error} if checked.error else {})

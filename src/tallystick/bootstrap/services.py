@@ -13,15 +13,18 @@ from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.caching import open_answer_cache
+from tallystick.bootstrap.checks import build_health_checks
 from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
-from tallystick.bootstrap.health import LeftOutGauge, health_details
+from tallystick.bootstrap.health import LeftOutGauge, endpoint_details, health_details
 from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.routing import open_shared_routing
 from tallystick.bootstrap.shared_work import build_shared_work
 from tallystick.bootstrap.stores import Store
+from tallystick.calls.admission import CallAdmission
 from tallystick.calls.attempts import Attempts
 from tallystick.calls.attribution import Attributor
+from tallystick.calls.health.checks import HealthChecks
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.route import Router
@@ -141,6 +144,9 @@ class Services:
         shared_routing = open_shared_routing(settings.redis, self.tracker, clock=clock, metrics=metrics)
         self._group = ServiceGroup(self._in_order(shared_rates, shared_routing, self.caching.service))
         self._settler: Settler | None = None
+        self.health_checks: HealthChecks | None = None
+        """There from `start` on."""
+        self._check_loop: SupervisedLoop | None = None
 
     def _open_budgets(self) -> Budgets:
         return Budgets(
@@ -190,6 +196,8 @@ class Services:
         await self.feed.poll()
         await self._group.start()
         self._settler = Settler(journal=self.ledger.journal, clock=self.clock, metrics=self.metrics)
+        admission = self.budgets.admission(rates=self.rates)
+        await self._start_checks(self._settler, admission)
         return Pipeline(
             router=Router(snapshot=self.snapshot, tracker=self.tracker, draw=random.random),
             attempts=Attempts(
@@ -202,7 +210,7 @@ class Services:
             ),
             attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             blocked_customers=self.blocked_customers,
-            admission=self.budgets.admission(rates=self.rates),
+            admission=admission,
             settler=self._settler,
             stream_limits=StreamLimits(
                 on_client_disconnect=self.settings.stream.on_client_disconnect,
@@ -211,6 +219,20 @@ class Services:
             monotonic=self.clock.monotonic,
             cache=self.caching.cache,
         )
+
+    async def _start_checks(self, settler: Settler, admission: CallAdmission) -> None:
+        self.health_checks = checks = build_health_checks(
+            self.settings.health,
+            providers=self._providers,
+            settler=settler,
+            admission=admission,
+            snapshot=self.snapshot,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        if self.settings.health.background_checks:
+            self._check_loop = SupervisedLoop("health_checks", checks.run, clock=self.clock, metrics=self.metrics)
+            await self._check_loop.start()
 
     async def _follow_prices(self) -> None:
         """Resolve the prices anew when one of them changes by the calendar: some have hours, or a first day."""
@@ -245,6 +267,8 @@ class Services:
 
     async def stop(self) -> None:
         """Commit what is left, close every connection."""
+        if self._check_loop is not None:
+            await self._check_loop.stop()
         await self._group.stop()
         await self._google_tokens.aclose()
         await self.transport.aclose()
@@ -279,10 +303,18 @@ class Services:
             feed=self.feed,
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
+            checks=self.health_checks.results if self.health_checks else {},
             rates=self.rates.status(),
             cooling=self.tracker.cooling(),
             shared_work=self.shared_work.health(),
         )
+
+    async def check(self, model_group: str, deployment_id: str) -> Mapping[str, object]:
+        """Check deployments now. Raises NotFound, LedgerUnavailable."""
+        assert self.health_checks is not None, "the services have not been started"
+        checked = await self.health_checks.check_some(model_group, deployment_id)
+        deployments = self.snapshot().deployments()
+        return endpoint_details((deployments[name] for name in checked if name in deployments), {}, checked)
 
     def render_metrics(self) -> bytes:
         return self.metrics.render()

@@ -22,6 +22,7 @@ class Settler:
         self._metrics = metrics
         self.last_outcomes: dict[str, str] = {}
         """How the last attempt on each deployment ended, by deployment id: `success` or `failure`."""
+        self._answered: set[str] = set()
         self._running: dict[str, Admitted] = {}
         """What each running call holds, by event id."""
 
@@ -89,7 +90,14 @@ class Settler:
 
     def count_attempt(self, deployment: Deployment, outcome: str) -> None:
         self.last_outcomes[deployment.deployment_id] = outcome
+        if outcome == "success":
+            self._answered.add(deployment.deployment_id)
         self._metrics.upstream_attempts.labels(deployment.target.provider, outcome).inc()
+
+    def take_answered(self) -> set[str]:
+        """Return the ids of the deployments that have answered a caller since this was asked last."""
+        answered, self._answered = self._answered, set()
+        return answered
 
     def count_disconnect(self) -> None:
         self._metrics.client_disconnects.inc()

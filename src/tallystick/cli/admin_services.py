@@ -25,6 +25,7 @@ def admin_services_of(services: Services) -> AdminServices:
         new_id=lambda: new_event_id(services.clock.now()),
         cache=None if services.caching.cache is None else services.caching.cache.store,
         cache_type=services.caching.kind,
+        checker=services.health_checks.checker if services.health_checks else None,
         key_header=header_name.lower().encode() if header_name else None,
         body_bytes_max=settings.server.body_bytes_max,
         windows=services.windows,

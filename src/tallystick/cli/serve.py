@@ -126,9 +126,11 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
     header_name = settings.attribution.litellm_key_header_name
     key_header = header_name.lower().encode() if header_name else None
 
-    async def authorize_admin(headers: Mapping[bytes, bytes]) -> None:
+    async def authorize_admin(headers: Mapping[bytes, bytes], *, to_spend: bool) -> None:
         principal = await services.authenticator.authenticate(presented_key(headers, first=key_header))
-        require_route(principal, RouteKind.READ, "/health")
+        require_route(principal, RouteKind.WRITE if to_spend else RouteKind.READ, "/health")
+        if to_spend and not principal.is_admin:
+            raise PermissionDenied("Only a proxy admin's key may have deployments checked: checks are calls.")
         if principal.role not in {Role.PROXY_ADMIN, Role.PROXY_ADMIN_VIEWER}:
             raise PermissionDenied("Only an admin's key may see this; /health/readiness needs none.")
 

@@ -124,6 +124,9 @@ class ModelInfo(_PricedRecord):
     max_output_tokens: int | None = None
     access_groups: tuple[str, ...] = ()
     """Names under which lists of models may allow it."""
+    health_check_model: str | None = None
+    """The model that checks ask for in place of its own."""
+    disable_background_health_check: bool = False
     team_id: str | None = None
     """The only team that may see and call it."""
     team_public_model_name: str | None = None

@@ -20,6 +20,7 @@ from tallystick.config.connections import ConnectionBudget, share_connections
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.database_login import DatabaseLoginSettings
 from tallystick.config.database_url import database_kind
+from tallystick.config.health_settings import HealthSettings
 from tallystick.config.instance_settings import InstanceSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
 from tallystick.config.places import Given, Place, negated
@@ -41,6 +42,7 @@ __all__ = [
     "CredentialEntry",
     "DatabaseLoginSettings",
     "DatabaseSettings",
+    "HealthSettings",
     "InstanceSettings",
     "JournalSettings",
     "LitellmParams",
@@ -175,6 +177,7 @@ class Settings(Frozen):
     rates: RateSettings = RateSettings()
     redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()
+    health: HealthSettings = HealthSettings()
     instances: InstanceSettings = InstanceSettings()
     control: ControlSettings = ControlSettings()
     alerts: AlertSettings = AlertSettings()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+from urllib.parse import parse_qs
 
 from tallystick.errors import TallystickError
 from tallystick.gateway.http import ASGIApp, Receive, Scope, Send, send_answer, send_json
 from tallystick.wire.error_envelope import render
+
+_NAME_CHARACTERS_MAX: Final = 512
 
 
 class HealthFacts(Protocol):
@@ -22,6 +25,9 @@ class HealthFacts(Protocol):
     def details(self) -> Mapping[str, object]:
         """Services, journal and deployments, for people who hold an admin key."""
 
+    async def check(self, model_group: str, deployment_id: str) -> Mapping[str, object]:
+        """Check the deployments of a model group, or one, now. Raises NotFound, LedgerUnavailable."""
+
     async def instances(self) -> Sequence[Mapping[str, object]]:
         """Every worker on the same database, for the same people; none while it is away."""
 
@@ -29,7 +35,11 @@ class HealthFacts(Protocol):
         """All metrics in Prometheus' text format."""
 
 
-Authorize = Callable[[Mapping[bytes, bytes]], Awaitable[None]]
+class Authorize(Protocol):
+    """Says whether somebody may see `/health`."""
+
+    async def __call__(self, headers: Mapping[bytes, bytes], *, to_spend: bool) -> None:
+        """Raise TallystickError when not; `to_spend` asks for who may also have calls made."""
 
 
 class HealthPages:
@@ -64,8 +74,14 @@ class HealthPages:
         await send_json(send, answer, [], 200 if ready else 503)
 
     async def _health(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        model, model_id = (query.get(name, [""])[0][:_NAME_CHARACTERS_MAX] for name in ("model", "model_id"))
+        asks = bool(model or model_id)
         try:
-            await self._authorize_admin(dict(scope["headers"]))
+            await self._authorize_admin(dict(scope["headers"]), to_spend=asks)
+            if asks:
+                await send_json(send, await self._facts.check(model, model_id), [])
+                return
         except TallystickError as error:
             status, body, extra = render(error)
             await send_answer(send, status, body, [(k.encode(), v.encode()) for k, v in extra.items()])

@@ -65,7 +65,7 @@ class Metrics:
         self._declare_alerts()
         self._declare_rates()
         self._declare_buffer()
-        self._declare_cache()
+        self._declare_answers()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -190,9 +190,13 @@ class Metrics:
             "buffer_drained_batches_total", "Batches that the leader took from the buffer."
         )
 
-    def _declare_cache(self) -> None:
+    def _declare_answers(self) -> None:
         self.cache_lookups = self._family("cache_lookups_total", "Calls looked up in the response cache.", ("outcome",))
         self.cache_writes = self._family("cache_writes_total", "Answers for the response cache.", ("outcome",))
+        self.health_checks = self._family("health_checks_total", "Deployments asked whether they answer.", ("outcome",))
+        self.deployments_unhealthy = self._gauge(
+            "deployments_unhealthy", "Deployments whose last check failed.", "livemax"
+        )
         self.cache_errors = self._counter("cache_errors_total", "Look-ups while the response cache was away.")
 
     def _declare_process(self) -> None:

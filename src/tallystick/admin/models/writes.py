@@ -10,6 +10,7 @@ import msgspec
 
 from tallystick.admin.callers import Caller
 from tallystick.admin.models.requests import NewModel, PatchedModel
+from tallystick.control.deployment import Deployment
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
 from tallystick.control.resolving import CannotServe
 from tallystick.control.sealer import Sealer
@@ -72,15 +73,13 @@ class ModelWrites:
     def made(self, body: NewModel, model_id: str, now: datetime) -> ControlObject:
         """Return the row of a new deployment. Raises CannotServe."""
         self.require_own(model_id)
-        blank = ControlObject(
-            kind=Kind.MODEL,
-            object_id=model_id,
-            name=body.model_name,
-            spec={"litellm_params": {}, "model_info": {}},
-            created_at=now,
-            updated_at=now,
-        )
-        return self._served(_patched(blank, body), former={})
+        return self._served(_new(body, model_id, now), former={})
+
+    def tried(self, body: NewModel, model_id: str, now: datetime) -> Deployment:
+        """Return the deployment that a body would make, without making it. Raises CannotServe."""
+        after = _new(body, model_id, now)
+        sealed = self._sealer.seal(after.kind, after.object_id, after.spec, before={})
+        return self._snapshots.try_build(msgspec.structs.replace(after, spec=sealed))
 
     def changed(self, before: ControlObject, body: PatchedModel) -> ControlObject:
         """Return the row with what the body changes. Raises CannotServe."""
@@ -106,6 +105,18 @@ class ModelWrites:
         sealed = self._sealer.seal(after.kind, after.object_id, after.spec, before=former)
         self._snapshots.try_build(msgspec.structs.replace(after, spec=sealed))
         return after
+
+
+def _new(body: NewModel, model_id: str, now: datetime) -> ControlObject:
+    blank = ControlObject(
+        kind=Kind.MODEL,
+        object_id=model_id,
+        name=body.model_name,
+        spec={"litellm_params": {}, "model_info": {}},
+        created_at=now,
+        updated_at=now,
+    )
+    return _patched(blank, body)
 
 
 def _patched(before: ControlObject, body: NewModel | PatchedModel) -> ControlObject:

@@ -1,0 +1,1 @@
+"""Checks of deployments: small calls, made and written down like those of callers."""
