@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
+import msgspec
+
 from tallystick.calls.admission import Admitted, CallAdmission, Headers
 from tallystick.calls.answer_headers import AnswerHeaders, cost_header, time_headers
 from tallystick.calls.attempts import Answered, Attempts, UnusableAnswer, kind_of_failure, meant
@@ -87,7 +89,7 @@ class Pipeline:
         route = self._router.begin(
             context.principal,
             request.model,
-            read_call_options(request.raw, context.headers),
+            read_call_options(request.said, context.headers),
             Wanted(attribution.tags, input_tokens.estimate, request.stream),
         )
         admitted = await self._admit(context, attribution, route, input_tokens)
@@ -260,7 +262,7 @@ class Pipeline:
             call.event(
                 status="failure",
                 ended_at=self._settler.now(),
-                usage=Usage(input_tokens=call.input_tokens_estimate),
+                usage=call.input_usage(),
                 usage_source="estimated",
                 failure=Failure.of(reason),
             )
@@ -275,14 +277,13 @@ def _usage_of(call: RunningCall, facts: AnswerFacts, answer: Answer) -> tuple[Us
         return NO_USAGE, "none"
     if facts.usage is not None:
         return facts.usage, "provider"
+    if call.request.endpoint == "moderations":  # Most providers give them for nothing; who charges, counts.
+        return NO_USAGE, "none"
     return _estimated_usage(call, answer), "estimated"
 
 
 def _estimated_usage(call: RunningCall, answer: Answer) -> Usage:
     """Bound the usage of an answer that does not tell it: embeddings have no output, others their whole body."""
     if call.request.endpoint in NOT_GENERATING:
-        return Usage(input_tokens=call.input_tokens_estimate)
-    return Usage(
-        input_tokens=call.input_tokens_estimate,
-        output_tokens=estimate_output_tokens(len(answer.body)),
-    )
+        return call.input_usage()
+    return msgspec.structs.replace(call.input_usage(), output_tokens=estimate_output_tokens(len(answer.body)))

@@ -9,8 +9,10 @@ from tallystick.providers.base import Answer, Target
 from tallystick.providers.destination import Destination
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import RawAnswer, Transport
-from tallystick.wire.call_request import CallRequest
+from tallystick.wire.call_request import MEDIA, CallRequest
 from tallystick.wire.conversation import Written
+from tallystick.wire.media_answer import media_reading
+from tallystick.wire.media_request import media_body
 from tallystick.wire.openai_chat_upstream import OpenAIChat
 from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
 from tallystick.wire.openai_request import OPENAI, upstream_body
@@ -18,6 +20,8 @@ from tallystick.wire.openai_request import OPENAI, upstream_body
 _CHAT = "chat/completions"
 _OWN_MODELS = frozenset(("openai", "azure"))
 """Where new models take `max_completion_tokens` only; elsewhere `max_tokens` is what is known."""
+_TOP_N = {"voyage": "top_k"}
+"""What providers call the number of documents that are to be ranked, where it is not Cohere's `top_n`."""
 
 ASK_USAGE = "ask_usage"
 """Option of a Target: False where the upstream refuses `stream_options` (and reports usage unasked)."""
@@ -34,6 +38,8 @@ class OpenAICompatible:
     async def send(self, request: CallRequest, target: Target) -> Answer:
         """Call the upstream; see Provider.send."""
         asks_usage = target.options.get(ASK_USAGE) is not False
+        if request.endpoint in MEDIA:
+            return await self._send_media(request, target)
         if request.dialect != OPENAI:
             return await self._send_translated(request, target, asks_usage=asks_usage)
         answer = await ask(
@@ -49,6 +55,24 @@ class OpenAICompatible:
             content_type=answer.content_type,
             headers=answer.headers,
             reading=USAGE_SHOWN if request.client_wants_usage else USAGE_HIDDEN,
+            body=answer.body,
+            chunks=answer.chunks,
+        )
+
+    async def _send_media(self, request: CallRequest, target: Target) -> Answer:
+        """Send images, sound, moderations or ranks, and a form as the form that it is."""
+        if request.form is None:
+            destination = self._route(target, request.endpoint)
+        else:  # Every form has a boundary of its own.
+            headers = {**target.headers, "content-type": request.form.content_type}
+            destination = Destination(endpoint_url(target, request.endpoint), headers)
+        body = media_body(request, model=target.model, top_n=_TOP_N.get(target.provider, "top_n"))
+        answer = await ask(self._transport, destination, body, target, stream=request.stream, dialect=_DIALECT)
+        return Answer(
+            status=answer.status,
+            content_type=answer.content_type,
+            headers=answer.headers,
+            reading=media_reading(request),
             body=answer.body,
             chunks=answer.chunks,
         )
