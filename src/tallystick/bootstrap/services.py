@@ -117,15 +117,7 @@ class Services:
             load_aws_signer=load_aws_signer,
             google_tokens=self._google_tokens,
         )
-        self.budgets = Budgets(
-            settings,
-            store=store,
-            journal=lambda: self.ledger.journal,
-            live=lambda: self.snapshot().settings,
-            transport=self.transport,
-            clock=clock,
-            metrics=metrics,
-        )
+        self.budgets = self._open_budgets()
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         self.feed = self._change_feed()
@@ -147,6 +139,17 @@ class Services:
         shared_routing = open_shared_routing(settings.redis, self.tracker, clock=clock, metrics=metrics)
         self._group = ServiceGroup(self._in_order(shared_rates, shared_routing))
         self._settler: Settler | None = None
+
+    def _open_budgets(self) -> Budgets:
+        return Budgets(
+            self.settings,
+            store=self.store,
+            journal=lambda: self.ledger.journal,
+            live=lambda: self.snapshot().settings,
+            transport=self.transport,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
 
     def _in_order(self, *shared: Service | None) -> Sequence[Service]:
         """Return the services as they are started; they are stopped the other way round."""

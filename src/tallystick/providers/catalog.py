@@ -158,9 +158,7 @@ def build_target(
 ) -> Target:
     """Resolve one deployment. Key and base may come from `environment` under the provider's usual names.
 
-    `aws` has the parameters whose names begin so.
-
-    Raises InvalidTarget that says what would be right.
+    `aws` has the parameters whose names begin so. Raises InvalidTarget that says what would be right.
     """
     provider, model = split_model(provider_model, has_api_base=bool(api_base))
     family = FAMILIES[provider]
@@ -178,8 +176,7 @@ def build_target(
             stream_idle_seconds=stream_idle_seconds,
         )
     given = environment or {}
-    key = (api_key or _first(given, family.key_environment)).strip()
-    own_base = api_base or _first(given, family.base_environment)
+    key, own_base = _key_and_base(family, api_key, api_base, given)
     if family.adapter == "bedrock":
         place = bedrock_place(model, api_key=key, api_base=own_base, params=aws or {}, environment=given)
         model, own_base, key = place.model, place.api_base, place.token
@@ -188,9 +185,8 @@ def build_target(
     elif aws:
         raise InvalidTarget(next(iter(aws)), f"it has no effect on {provider}: only bedrock is called by AWS")
     if not key and family.key_required and not own_base:
-        raise InvalidTarget(
-            "api_key", f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
-        )
+        what = f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
+        raise InvalidTarget("api_key", what)
     path_style, query = "openai", ""
     if provider == "vertex_ai":
         own_base, options = _at_vertex(model, options, own_base, has_key=bool(key), environment=given)
@@ -214,6 +210,14 @@ def build_target(
         timeout_seconds=timeout_seconds,
         stream_idle_seconds=stream_idle_seconds,
     )
+
+
+def _key_and_base(
+    family: Family, api_key: str | None, api_base: str | None, environment: Mapping[str, str]
+) -> tuple[str, str]:
+    """Return what is given, else what the environment has under the provider's usual names."""
+    key = api_key or _first(environment, family.key_environment)
+    return key.strip(), api_base or _first(environment, family.base_environment)
 
 
 def _at_vertex(
