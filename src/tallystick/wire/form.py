@@ -22,7 +22,7 @@ _LINE_END: Final = re.compile(rb"[ \t]*\r\n")
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part: `raw[start:end]` is its value, `raw[from_:to]` all of it with the delimiter before it."""
+    """One part: `raw[start:end]` is its value; its delimiter begins at `from_`."""
 
     name: str
     is_file: bool
@@ -79,7 +79,7 @@ def with_model(form: Form, raw: bytes, *, model: str, without: Container[str]) -
             place, named = part.end, True
         elif part.name in without:
             pieces.append(view[place : part.from_])
-            place = part.end + (2 if part.from_ == 0 else 0)  # The first delimiter has no line end before it.
+            place = part.end + len(b"\r\n")
     pieces.append(view[place:])
     if not named:
         head = b'\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
@@ -88,7 +88,7 @@ def with_model(form: Form, raw: bytes, *, model: str, without: Container[str]) -
 
 
 def _parts(raw: bytes, delimiter: bytes) -> Iterator[Part]:
-    """Yield the parts. A part's `from_` is where the line end before its delimiter begins."""
+    """Yield the parts in their order."""
     inner = b"\r\n" + delimiter
     if not raw.startswith(delimiter):
         raise BadRequest("The form does not begin with its boundary.")
@@ -101,10 +101,12 @@ def _parts(raw: bytes, delimiter: bytes) -> Iterator[Part]:
         if line_end is None or head_end < 0:
             raise BadRequest("A part of the form has no head, or one that is too long.")
         start = head_end + 4
+        if raw.startswith(delimiter, start) and _ends_delimiter(raw, start + len(delimiter)):
+            raise BadRequest("A part of the form begins with the form's boundary: it could be read in two ways.")
         end = _next(raw, inner, start)
         name, is_file = _named(raw[line_end.end() : head_end])
         yield Part(name, is_file, from_, start, end)
-        from_, place = end, end + len(inner)
+        from_, place = end + len(b"\r\n"), end + len(inner)
     raise BadRequest(f"The form has more than {_PARTS_MAX} parts.")
 
 
@@ -113,10 +115,14 @@ def _next(raw: bytes, inner: bytes, start: int) -> int:
     place = raw.find(inner, start)
     while place >= 0:
         after = place + len(inner)
-        if raw.startswith(b"--", after) or _LINE_END.match(raw, after):
+        if _ends_delimiter(raw, after):
             return place
         place = raw.find(inner, after)
     raise BadRequest("The form is incomplete: its closing boundary is missing.")
+
+
+def _ends_delimiter(raw: bytes, place: int) -> bool:
+    return raw.startswith(b"--", place) or _LINE_END.match(raw, place) is not None
 
 
 def _named(head: bytes) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""Images, sound, moderations and ranks through the gateway, with the official SDK; and what the ledger holds of them."""
+"""Images, sound, moderations and ranks through the gateway, with the official SDK; and what the ledger holds."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def test_an_edit_passes_as_the_form_that_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/openai/deployments/public/audio/transcriptions"])
 async def test_only_the_models_name_changes_in_a_form(tmp_path: Path, path: str) -> None:
     before = b'--x y\r\nContent-Disposition: form-data; name="file"; filename="model"\r\n\r\n\r\n--x yes\r\n--x\r\n'
-    model = b'\r\n--x y\r\ncontent-disposition: form-data; name=model\r\n\r\n'
+    model = b"\r\n--x y\r\ncontent-disposition: form-data; name=model\r\n\r\n"
     after = b'\r\n--x y\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n{"timeout": 0}\r\n--x y--\r\nand more'
     headers = {"content-type": 'multipart/form-data; boundary="x y"'}
     async with world(tmp_path, say({"text": "", "usage": {"type": "duration", "seconds": 1}})) as at:
@@ -276,9 +276,12 @@ async def test_speech_whose_caller_leaves_is_billed(tmp_path: Path) -> None:
 
     async with world(tmp_path, speak, input_cost_per_character=0.000015) as at:
         body = {"model": "public", "voice": "alloy", "input": "Who?"}
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-            async with session.post(at.gateway.url + "/v1/audio/speech", json=body, headers=AUTHORIZATION) as answer:
-                assert await answer.content.readany()
+        url = at.gateway.url + "/v1/audio/speech"
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session,
+            session.post(url, json=body, headers=AUTHORIZATION) as answer,
+        ):
+            assert await answer.content.readany()
         event = await at.gateway.event()
     assert (event.status, event.cost_nano_usd) == ("interrupted", 60_000)
 
