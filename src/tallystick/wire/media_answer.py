@@ -18,6 +18,7 @@ from tallystick.wire.openai_answer import read_answer
 from tallystick.wire.openai_usage import read_error
 from tallystick.wire.reply import Delta, Ended, Failed, PartGrown, UsageTold
 from tallystick.wire.reported import AnswerFacts, ReportedError
+from tallystick.wire.token_estimate import estimate_input_tokens
 from tallystick.wire.usage import Usage
 
 _TEXT_FORMATS: Final = frozenset(("text", "srt", "vtt"))
@@ -131,10 +132,11 @@ class SoundMeter:
 class _MediaEvents:
     """Reads the events of one stream of images, transcripts or speech."""
 
-    __slots__ = ("_images", "_request", "_usage")
+    __slots__ = ("_has_begun", "_images", "_request", "_usage")
 
     def __init__(self, request: CallRequest) -> None:
         self._request = request
+        self._has_begun = False
         self._images = 0
         self._usage: Usage | None = None
 
@@ -151,6 +153,10 @@ class _MediaEvents:
             return () if failure is None else (Failed(failure),)
         if event.type == "error":
             return (Failed(ReportedError(message=event.message or "", type="upstream_error")),)
+        if event.type.endswith(".partial_image"):
+            return self._begun(_drawn(self._request))
+        if event.type == "speech.audio.delta":
+            return self._begun(_spoken(self._request))
         if event.type.endswith(".delta"):
             return (PartGrown(0, event.delta or ""),)
         if event.type.endswith(".completed") and self._request.endpoint.startswith("images/"):
@@ -159,6 +165,13 @@ class _MediaEvents:
             usage = media_usage(event.usage, None)
             return (Ended(),) if usage is None else (UsageTold(usage=usage), Ended())
         return ()
+
+    def _begun(self, usage: Usage) -> Sequence[Delta]:
+        """The provider has begun to make what it charges for as a whole, whether the rest is heard or not."""
+        if self._has_begun:
+            return ()
+        self._has_begun = True
+        return (UsageTold(usage=usage, final=False), PartGrown(0, " "))
 
     def _image(self, event: _Event) -> Sequence[Delta]:
         self._images += 1
@@ -231,6 +244,17 @@ def _with_duration(usage: Usage | None, seconds: Decimal) -> Usage | None:
     if timed is None or (usage is not None and usage.milliseconds is not None):
         return usage
     return timed if usage is None else msgspec.structs.replace(usage, milliseconds=timed.milliseconds)
+
+
+def _drawn(request: CallRequest) -> Usage:
+    """Estimate what images are billed as that were not drawn to their end."""
+    tokens = (request.max_output_tokens or 0) * request.choices
+    return msgspec.structs.replace(
+        request.units,
+        input_tokens=estimate_input_tokens(request).estimate,
+        output_tokens=tokens,
+        image_output_tokens=tokens,
+    )
 
 
 def _spoken(request: CallRequest) -> Usage:

@@ -286,6 +286,62 @@ async def test_speech_whose_caller_leaves_is_billed(tmp_path: Path) -> None:
     assert (event.status, event.cost_nano_usd) == ("interrupted", 60_000)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "event", "base_model", "cost"),
+    [
+        (
+            "/v1/images/generations",
+            {"prompt": "A stick", "size": "1024x1024", "quality": "low"},
+            {"type": "image_generation.partial_image", "b64_json": PICTURE},
+            "gpt-image-1.5",
+            272 * 32_000,
+        ),
+        (
+            "/v1/audio/speech",
+            {"input": "Who? " * 20, "voice": "alloy", "stream_format": "sse"},
+            {"type": "speech.audio.delta", "audio": PICTURE},
+            "gpt-4o-mini-tts",
+            147 * 12_000,
+        ),
+    ],
+)
+async def test_a_stream_of_events_whose_caller_leaves_is_billed_as_a_whole(
+    tmp_path: Path, path: str, body: dict[str, Any], event: dict[str, Any], base_model: str, cost: int
+) -> None:
+    async def begin(request: web.Request, _body: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(events(event))
+        await asyncio.sleep(3600)
+        return response
+
+    async with world(tmp_path, begin, base_model=base_model) as at:
+        url = at.gateway.url + path
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session,
+            session.post(url, json={"model": "public", "stream": True, **body}, headers=AUTHORIZATION) as answer,
+        ):
+            assert await answer.content.readany()
+        found = await at.gateway.event()
+    assert (found.status, found.usage_source) == ("interrupted", "estimated")
+    assert cost < found.cost_nano_usd < cost + 50 * 5_000  # And the words that were sent.
+
+
+async def test_a_form_is_tried_again_as_a_whole(tmp_path: Path) -> None:
+    async def fail_once(_request: web.Request, _body: bytes) -> web.Response:
+        tries.append(1)
+        if len(tries) == 1:
+            return web.json_response({"error": {"message": "busy"}}, status=500)
+        return web.json_response({"text": "Who?", "usage": {"type": "duration", "seconds": 2}})
+
+    tries: list[int] = []
+    async with world(tmp_path, fail_once, base_model="whisper-1", num_retries=1) as at:
+        await at.openai.audio.transcriptions.create(model="public", file=("a.wav", WAV, "audio/wav"))
+        event = await at.gateway.event()
+        assert at.requests[0][1:] == at.requests[1][1:]
+    assert (event.status, event.cost_nano_usd, len(event.attempts)) == ("success", 200_000, 2)
+
+
 async def test_speech_as_events_tells_its_usage(tmp_path: Path) -> None:
     usage = {"input_tokens": 5, "output_tokens": 40, "total_tokens": 45}
     told = events({"type": "speech.audio.delta", "audio": PICTURE}, {"type": "speech.audio.done", "usage": usage})
