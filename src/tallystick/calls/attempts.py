@@ -17,6 +17,7 @@ import structlog
 from tallystick.calls.admission import Admitted
 from tallystick.calls.call import RunningCall
 from tallystick.calls.first_event import begin_stream, refusal_of
+from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Route
 from tallystick.calls.settle import Settler
 from tallystick.control.deployment import Deployment
@@ -28,6 +29,7 @@ from tallystick.routing.tracker import Tracker
 from tallystick.wire.call_options import CallOptions, MockFailure
 from tallystick.wire.dialect import PlainReading
 from tallystick.wire.error_envelope import envelope
+from tallystick.wire.responses_reading import ResponsesReading
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +78,7 @@ class Attempts:
         now: Callable[[], datetime],
         pause: Callable[[float], Awaitable[None]],
         draw: Callable[[], float],
+        response_ids: ResponseIds,
     ) -> None:
         self._providers = providers
         self._tracker = tracker
@@ -83,6 +86,7 @@ class Attempts:
         self._now = now
         self._pause = pause
         self._draw = draw
+        self._response_ids = response_ids
         # By identity, with the target itself, so that it lives as long as its id is used here.
         self._variants: dict[tuple[int, float, float], tuple[Target, Target]] = {}
 
@@ -174,6 +178,8 @@ class Attempts:
         provider = self._providers[deployment.target.provider]
         try:
             answer = await provider.send(request, self._target(deployment.target, route.options, request.stream))
+            if isinstance(answer.reading, ResponsesReading):
+                answer.reading = ResponsesReading(self._response_ids.teller(call.context.principal, deployment))
             answered = await _looked_at(answer)
         except BadRequest:
             note.over(tokens=0, output_tokens=0, broke_off=False)

@@ -29,6 +29,9 @@ CALL_TYPES: Mapping[str, str] = {
     "countTokens": "count_tokens",
     "batchEmbedContents": "embedding",
     "embedContent": "embedding",
+    "responses": "responses",
+    "responses/compact": "responses",
+    "responses/input_tokens": "count_tokens",
 }
 
 

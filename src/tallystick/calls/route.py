@@ -106,7 +106,8 @@ class Route:
         if self.fall_back(choice.kind or FailureKind.RATE_LIMIT, group=members[0].model_group):
             return
         if choice.kind is not None:
-            raise BadRequest(choice.reason, param="messages" if choice.kind is FailureKind.CONTEXT_WINDOW else "tags")
+            field = "previous_response_id" if self._wanted.deployment_id else "tags"
+            raise BadRequest(choice.reason, param="messages" if choice.kind is FailureKind.CONTEXT_WINDOW else field)
         self._enter(members)
 
     def fall_back(self, kind: FailureKind, *, group: str | None = None) -> bool:

@@ -17,6 +17,7 @@ from tallystick.wire.gemini_request import (
     parse_gemini_stream,
 )
 from tallystick.wire.openai_request import OPENAI, parse_request
+from tallystick.wire.responses_request import RESPONSES, parse_responses
 
 
 class Parse(Protocol):
@@ -77,6 +78,9 @@ _EMBEDDINGS = CallPath("embeddings", OPENAI, parse_request)
 _ANTHROPIC_HEADERS = (b"anthropic-version", b"anthropic-beta")
 _MESSAGES = CallPath("messages", ANTHROPIC, parse_messages, _ANTHROPIC_HEADERS)
 _COUNT_TOKENS = CallPath("messages/count_tokens", ANTHROPIC, parse_messages, _ANTHROPIC_HEADERS)
+_RESPONSES = CallPath("responses", RESPONSES, parse_responses)
+_COMPACT = CallPath("responses/compact", RESPONSES, parse_responses)
+_RESPONSES_INPUT = CallPath("responses/input_tokens", RESPONSES, parse_responses)
 _CALLS: Mapping[str, CallPath] = {
     "/v1/chat/completions": _CHAT,
     "/chat/completions": _CHAT,
@@ -84,6 +88,12 @@ _CALLS: Mapping[str, CallPath] = {
     "/completions": _COMPLETIONS,
     "/v1/embeddings": _EMBEDDINGS,
     "/embeddings": _EMBEDDINGS,
+    "/v1/responses": _RESPONSES,
+    "/responses": _RESPONSES,
+    "/v1/responses/compact": _COMPACT,
+    "/responses/compact": _COMPACT,
+    "/v1/responses/input_tokens": _RESPONSES_INPUT,
+    "/responses/input_tokens": _RESPONSES_INPUT,
     "/v1/messages": _MESSAGES,
     "/v1/messages/count_tokens": _COUNT_TOKENS,
 }

@@ -17,14 +17,24 @@ Endpoint = Literal[
     "countTokens",
     "batchEmbedContents",
     "embedContent",
+    "responses",
+    "responses/compact",
+    "responses/input_tokens",
 ]
 """What is asked for, below `/v1/`."""
 
 NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(
-    ("embeddings", "messages/count_tokens", "countTokens", "batchEmbedContents", "embedContent")
+    (
+        "embeddings",
+        "messages/count_tokens",
+        "countTokens",
+        "batchEmbedContents",
+        "embedContent",
+        "responses/input_tokens",
+    )
 )
 """Endpoints whose answers have no output tokens."""
-UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens", "countTokens"))
+UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens", "countTokens", "responses/input_tokens"))
 """Endpoints that no provider charges for."""
 
 
@@ -61,3 +71,9 @@ class CallRequest(msgspec.Struct, kw_only=True):
     token_id_bytes: int = 0
     """How many bytes of `raw` those are."""
     mock_response: str | None = None
+    previous_response_id: str = ""
+    """The earlier response that this one goes on from, by the id that the caller has."""
+    upstream_previous_id: str = ""
+    """The same by the id that the upstream has; see `calls.response_ids`."""
+    is_background: bool = False
+    """The upstream is to answer at once, and to generate afterwards."""
