@@ -45,7 +45,7 @@ async def serve_kept(
     if method not in allowed:
         await send_answer(send, 405, _NOT_ALLOWED, [(b"allow", ", ".join(allowed).encode()), *ids])
         return
-    asked = KeptRequest(cast("Method", method), path.response_id, path.below, query.decode("latin-1"))
+    asked = KeptRequest(method, path.response_id, path.below, query.decode("latin-1"))
     answer = await kept.ask(principal, asked)
     content_type = header_value(answer.content_type)
     if answer.chunks is None:

@@ -162,42 +162,44 @@ async def test_a_chat_client_gets_what_a_responses_upstream_says(exchange: dict[
         assert [call.id for call in calls] == [item["call_id"] for item in output if item["type"] == "function_call"]
 
 
-async def test_tools_results_pictures_and_files_arrive_at_claude(tmp_path: Path) -> None:
-    items: Any = [
-        {"role": "developer", "content": "Be brief."},
-        {
-            "role": "user",
-            "content": [
-                {"type": "input_text", "text": "What is this?"},
-                {"type": "input_image", "image_url": PICTURE, "detail": "auto"},
-                {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,cGFnZXM="},
-            ],
-        },
-        {
-            "type": "reasoning",
-            "id": "rs_1",
-            "summary": [{"type": "summary_text", "text": "Hm."}],
-            "encrypted_content": "s",
-        },
-        {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"where": "here"}'},
-        {"type": "function_call_output", "call_id": "c1", "output": "A stick."},
-        {"role": "user", "content": "So?"},
-    ]
-    reply = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude",
+ITEMS: Any = [
+    {"role": "developer", "content": "Be brief."},
+    {
+        "role": "user",
         "content": [
-            {"type": "thinking", "thinking": "Well.", "signature": "sig"},
-            {"type": "text", "text": "It is a tally."},
-            {"type": "tool_use", "id": "c2", "name": "look", "input": {"where": "there"}},
+            {"type": "input_text", "text": "What is this?"},
+            {"type": "input_image", "image_url": PICTURE, "detail": "auto"},
+            {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,cGFnZXM="},
         ],
-        "stop_reason": "tool_use",
-        "usage": {"input_tokens": 9, "output_tokens": 5},
-    }
+    },
+    {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [{"type": "summary_text", "text": "Hm."}],
+        "encrypted_content": "s",
+    },
+    {"type": "function_call", "call_id": "c1", "name": "look", "arguments": '{"where": "here"}'},
+    {"type": "function_call_output", "call_id": "c1", "output": "A stick."},
+    {"role": "user", "content": "So?"},
+]
+REPLY: Any = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude",
+    "content": [
+        {"type": "thinking", "thinking": "Well.", "signature": "sig"},
+        {"type": "text", "text": "It is a tally."},
+        {"type": "tool_use", "id": "c2", "name": "look", "input": {"where": "there"}},
+    ],
+    "stop_reason": "tool_use",
+    "usage": {"input_tokens": 9, "output_tokens": 5},
+}
+
+
+async def test_tools_results_pictures_and_files_arrive_at_claude(tmp_path: Path) -> None:
     async with running_upstream() as upstream:
-        upstream.answer = answering(reply)
+        upstream.answer = answering(REPLY)
         async with (
             running_gateway(tmp_path, config(upstream, "anthropic/claude-sonnet-4-5")) as gateway,
             client_of(gateway) as client,
@@ -205,7 +207,7 @@ async def test_tools_results_pictures_and_files_arrive_at_claude(tmp_path: Path)
             answer = await ask(
                 client,
                 stream=False,
-                input=items,
+                input=ITEMS,
                 instructions="You count.",
                 tools=[TOOL],
                 tool_choice="required",
