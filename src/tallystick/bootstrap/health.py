@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from tallystick.access.rates.shared import RateStatus
@@ -14,6 +15,7 @@ from tallystick.runtime.service import ServiceHealth
 from tallystick.runtime.telemetry import Metrics
 
 _LEFT_OUT_SHOWN: Final = 100
+_COOLDOWNS_SHOWN: Final = 1_000
 
 
 class LeftOutGauge:
@@ -42,9 +44,12 @@ def health_details(
     snapshot: Snapshot,
     outcomes: Mapping[str, str],
     rates: RateStatus,
+    cooling: Mapping[str, float],
     shared_work: Mapping[str, object],
 ) -> Mapping[str, object]:
-    """Return what an admin sees of a worker. `outcomes` are the last ones, by deployment id."""
+    """Return what an admin sees of a worker. `outcomes` are the last ones, `cooling` how long some are left
+    alone, both by deployment id.
+    """
     endpoints: dict[bool, list[dict[str, str]]] = {True: [], False: []}
     for deployment_id, deployment in snapshot.deployments().items():
         endpoints[outcomes.get(deployment_id) != "failure"].append(
@@ -76,6 +81,7 @@ def health_details(
             ],
         },
         "rate_limits": {"counted": rates.counted, "reason": rates.reason},
+        "cooldowns": {name: round(seconds, 3) for name, seconds in islice(cooling.items(), _COOLDOWNS_SHOWN)},
         **shared_work,
         "services": [
             {"name": health.name, "state": health.state, "restarts": health.restarts, "error": health.last_error}

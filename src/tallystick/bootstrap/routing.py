@@ -31,7 +31,7 @@ def open_shared_routing(
     store = RedisRoutingStore(
         connect(address, timeout_seconds=timeout_seconds),
         where=address.shown,
-        key_prefix=settings.key_prefix,
+        key_prefix=settings.keys_begin_with,
         timeout_seconds=timeout_seconds,
     )
     return SharedRouting(store, tracker, clock=clock, metrics=metrics)

@@ -114,15 +114,7 @@ class Services:
         """How a call waits before it tries a deployment again; may be another until `start`."""
         self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
         self._providers = _providers(self.transport, self._google_tokens, clock)
-        self.budgets = Budgets(
-            settings,
-            store=store,
-            journal=lambda: self.ledger.journal,
-            live=lambda: self.snapshot().settings,
-            transport=self.transport,
-            clock=clock,
-            metrics=metrics,
-        )
+        self.budgets = self._open_budgets()
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         self.feed = self._change_feed()
@@ -144,6 +136,17 @@ class Services:
         shared_routing = open_shared_routing(settings.redis, self.tracker, clock=clock, metrics=metrics)
         self._group = ServiceGroup(self._in_order(shared_rates, shared_routing))
         self._settler: Settler | None = None
+
+    def _open_budgets(self) -> Budgets:
+        return Budgets(
+            self.settings,
+            store=self.store,
+            journal=lambda: self.ledger.journal,
+            live=lambda: self.snapshot().settings,
+            transport=self.transport,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
 
     def _in_order(self, *shared: Service | None) -> Sequence[Service]:
         """Return the services as they are started; they are stopped the other way round."""
@@ -275,6 +278,7 @@ class Services:
             snapshot=self.snapshot(),
             outcomes=self._settler.last_outcomes if self._settler else {},
             rates=self.rates.status(),
+            cooling=self.tracker.cooling(),
             shared_work=self.shared_work.health(),
         )
 

@@ -71,6 +71,11 @@ class Admitted:
         self.attempt: AttemptNote | None = None
         """The attempt that was made last; it is over with the call."""
 
+    @property
+    def current(self) -> Deployment:
+        """The deployment whose room is held."""
+        return self._deployment
+
     async def take_rates(self, scoped: Sequence[ScopedLimits]) -> None:
         """Take room in the rates of the call, and of the first deployment that has some. Raises RateLimited."""
         rates, context = self._admission.rates, self._context

@@ -8,20 +8,43 @@ from tallystick.calls.admission import Headers
 from tallystick.calls.route import Route
 from tallystick.control.deployment import Deployment
 from tallystick.ledger.event import SpendEvent
-from tallystick.pricing.money import format_usd
 
 _VALUE_CHARACTERS_MAX: Final = 256
+_DEPLOYMENTS_MAX: Final = 4096
+_NANO_USD_PER_USD: Final = 1_000_000_000
 
 
-def route_headers(deployment: Deployment, route: Route) -> Headers:
-    """Return which deployment answered or was tried last, and how many tries and model groups came before."""
-    return [
-        (b"x-litellm-model-id", _text(deployment.deployment_id)),
-        (b"x-litellm-model-group", _text(deployment.model_group)),
-        (b"x-litellm-model-api-base", _text(deployment.target.api_base)),
-        (b"x-litellm-attempted-retries", b"%d" % route.retries),
-        (b"x-litellm-attempted-fallbacks", b"%d" % route.fallbacks),
-    ]
+class AnswerHeaders:
+    """Makes headers. One per process: what a deployment's calls have in common is made once."""
+
+    def __init__(self) -> None:
+        # By identity, with the deployment itself, so that it lives as long as its id is used here.
+        self._made: dict[int, tuple[Deployment, Headers]] = {}
+
+    def of_route(self, deployment: Deployment, route: Route) -> Headers:
+        """Return which deployment answered or was tried last, and how many tries and model groups came before."""
+        known = self._made.get(id(deployment))
+        made = known[1] if known is not None else self._make(deployment)
+        if not route.retries and not route.fallbacks:
+            return made
+        return [
+            *made[:3],
+            (b"x-litellm-attempted-retries", b"%d" % route.retries),
+            (b"x-litellm-attempted-fallbacks", b"%d" % route.fallbacks),
+        ]
+
+    def _make(self, deployment: Deployment) -> Headers:
+        if len(self._made) >= _DEPLOYMENTS_MAX:
+            self._made.clear()  # Of old snapshots; those in use come back at their next call.
+        made = [
+            (b"x-litellm-model-id", _text(deployment.deployment_id)),
+            (b"x-litellm-model-group", _text(deployment.model_group)),
+            (b"x-litellm-model-api-base", _text(deployment.target.api_base)),
+            (b"x-litellm-attempted-retries", b"0"),
+            (b"x-litellm-attempted-fallbacks", b"0"),
+        ]
+        self._made[id(deployment)] = (deployment, made)
+        return made
 
 
 def time_headers(*, whole_seconds: float, upstream_seconds: float) -> Headers:
@@ -37,7 +60,7 @@ def cost_header(event: SpendEvent) -> Headers:
     """Return what a whole answer cost. The cost of a stream is not known when its headers leave."""
     if event.cost_status == "unpriced":
         return []
-    return [(b"x-litellm-response-cost", format_usd(event.cost_nano_usd).replace("$", "").replace(",", "").encode())]
+    return [(b"x-litellm-response-cost", b"%d.%09d" % divmod(event.cost_nano_usd, _NANO_USD_PER_USD))]
 
 
 def _text(text: str) -> bytes:

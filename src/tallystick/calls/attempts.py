@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ from tallystick.calls.route import Route
 from tallystick.calls.settle import Settler
 from tallystick.control.deployment import Deployment
 from tallystick.errors import BadRequest, Untranslatable, UpstreamError, UpstreamRefused
-from tallystick.providers.base import Answer, Provider, Target
+from tallystick.providers.base import Answer, ClosableStream, Provider, Target
 from tallystick.routing.failure import FailureKind, kind_of, retry_after_seconds
 from tallystick.routing.policies import may_retry_elsewhere, may_retry_here, pause_seconds
 from tallystick.routing.tracker import Tracker
@@ -90,7 +91,7 @@ class Attempts:
         # By identity, with the target itself, so that it lives as long as its id is used here.
         self._variants: dict[tuple[int, float, float], tuple[Target, Target]] = {}
 
-    async def of_group(self, call: RunningCall, route: Route, admitted: Admitted) -> Answered:
+    def of_group(self, call: RunningCall, route: Route, admitted: Admitted) -> Awaitable[Answered]:
         """Try the deployments that the call is admitted to until one answers.
 
         Raises the last one's UpstreamError, and Untranslatable when none of them can be asked what the caller asks.
@@ -98,60 +99,62 @@ class Attempts:
         route.tried_in_group = False
         if route.options.mock_failure is not None and not route.fallbacks:
             raise self._mocked(call, route.options.mock_failure)
+        deployments = admitted.deployments
+        if deployments[0].order == deployments[-1].order:
+            return self._of_tier(call, route, admitted, deployments)
+        return self._of_tiers(call, route, admitted, _tiers(deployments))
+
+    async def _of_tiers(
+        self, call: RunningCall, route: Route, admitted: Admitted, tiers: Sequence[Sequence[Deployment]]
+    ) -> Answered:
         failure: UpstreamError | Untranslatable | None = None
-        for tier in _tiers(admitted.deployments):
+        for tier in tiers:
             try:
-                answered = await self._of_tier(call, route, admitted, tier)
-            except Untranslatable as error:
+                return await self._of_tier(call, route, admitted, tier)
+            except (NothingFree, Untranslatable) as error:
                 failure = failure or error
-                continue
             except UpstreamError as error:
                 failure = error
                 if not may_retry_elsewhere(kind_of_failure(error), None):
                     raise
-                continue
-            if answered is not None:
-                return answered
-        raise failure or _NothingFree()
+        assert failure is not None, "there is at least one tier"
+        raise failure
 
     async def _of_tier(
         self, call: RunningCall, route: Route, admitted: Admitted, deployments: Sequence[Deployment]
-    ) -> Answered | None:
-        """Try them; None when none of them has room. Raises the last one's UpstreamError, else Untranslatable."""
+    ) -> Answered:
+        """Try them. Raises the last UpstreamError, else Untranslatable, else NothingFree: none has room."""
         failure: UpstreamError | None = None
         untold: Untranslatable | None = None
         failures = rounds = 0
         again: list[_Failed] = []
-        left = list(deployments)
-        while left or again:
-            if not left:
-                again.sort(key=lambda each: each.pause_seconds)
+        while deployments:
+            for deployment in deployments:
+                if (rounds or deployment is not admitted.current) and not await admitted.may_try(
+                    deployment, again=rounds > 0
+                ):
+                    continue
+                try:
+                    return await self._one(call, route, admitted, deployment)
+                except Untranslatable as error:
+                    untold = error
+                    continue
+                except UpstreamError as error:
+                    failure = error
+                failures += 1
+                kind = kind_of_failure(failure)
+                retries, of_policy = route.retries_for(kind, deployment)
+                if failures > retries or not may_retry_elsewhere(kind, of_policy):
+                    raise failure
+                log.warning("attempt_failed", deployment_id=deployment.deployment_id, reason=str(kind))
+                if may_retry_here(kind, of_policy):
+                    self._remember(again, deployment, failure, route, rounds=rounds)
+            again.sort(key=lambda each: each.pause_seconds)
+            if again:
                 await self._pause(again[0].pause_seconds)
-                left, again = [each.deployment for each in again], []
-                rounds += 1
-            deployment = left.pop(0)
-            if not await admitted.may_try(deployment, again=rounds > 0):
-                continue
-            try:
-                return await self._one(call, route, admitted, deployment)
-            except Untranslatable as error:
-                untold = error
-                continue
-            except UpstreamError as error:
-                failure = error
-            failures += 1
-            kind = kind_of_failure(failure)
-            retries, of_policy = route.retries_for(kind, deployment)
-            if failures > retries or not may_retry_elsewhere(kind, of_policy):
-                break
-            log.warning("attempt_failed", deployment_id=deployment.deployment_id, reason=str(kind))
-            if may_retry_here(kind, of_policy):
-                self._remember(again, deployment, failure, route, rounds=rounds)
-        if failure is not None:
-            raise failure
-        if untold is not None:
-            raise untold
-        return None
+            deployments, again = [each.deployment for each in again], []
+            rounds += 1
+        raise failure or untold or NothingFree()
 
     def _remember(
         self, again: list[_Failed], deployment: Deployment, failure: UpstreamError, route: Route, *, rounds: int
@@ -180,7 +183,7 @@ class Attempts:
             answer = await provider.send(request, self._target(deployment.target, route.options, request.stream))
             if isinstance(answer.reading, ResponsesReading):
                 answer.reading = ResponsesReading(self._response_ids.teller(call.context.principal, deployment))
-            answered = await _looked_at(answer)
+            answered = _read(answer) if answer.chunks is None else await _begun(answer, answer.chunks)
         except BadRequest:
             note.over(tokens=0, output_tokens=0, broke_off=False)
             raise
@@ -223,7 +226,7 @@ class Attempts:
         return error
 
 
-class _NothingFree(UpstreamRefused):
+class NothingFree(UpstreamRefused):
     """No deployment has room in its own limits."""
 
     def __init__(self) -> None:
@@ -242,13 +245,15 @@ def kind_of_failure(error: UpstreamError) -> FailureKind:
     return kind_of(meant(error))
 
 
-async def _looked_at(answer: Answer) -> Answered:
-    """Read a whole body, or the first event of a stream. Raises UpstreamError for what is no answer."""
-    if answer.chunks is not None:
-        if not answer.content_type.startswith(_EVENT_STREAM):
-            return Answered(answer, None)  # Of another framing, nothing is known before it is read.
-        answer.chunks = await begin_stream(answer.chunks)
-        return Answered(answer, None)
+async def _begun(answer: Answer, chunks: ClosableStream) -> Answered:
+    """Wait for the first event of a stream. Raises UpstreamError for what is no stream."""
+    if answer.content_type.startswith(_EVENT_STREAM):  # Of another framing, nothing is known before it is read.
+        answer.chunks = await begin_stream(chunks)
+    return Answered(answer, None)
+
+
+def _read(answer: Answer) -> Answered:
+    """Read a whole body. Raises UnusableAnswer for what is no answer."""
     try:
         reading = answer.reading.read_plain(answer.body)
     except UpstreamError as error:
@@ -261,12 +266,4 @@ async def _looked_at(answer: Answer) -> Answered:
 
 def _tiers(deployments: Sequence[Deployment]) -> Sequence[Sequence[Deployment]]:
     """Cut deployments, which stand in their order, where `order` changes."""
-    if deployments[0].order == deployments[-1].order:
-        return (deployments,)
-    tiers: list[list[Deployment]] = []
-    for each in deployments:
-        if tiers and tiers[-1][-1].order == each.order:
-            tiers[-1].append(each)
-        else:
-            tiers.append([each])
-    return tiers
+    return [list(tier) for _, tier in groupby(deployments, key=lambda each: each.order)]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
+import msgspec
+
 from tallystick.calls.admission import Admitted, CallAdmission, Headers
-from tallystick.calls.answer_headers import cost_header, route_headers, time_headers
+from tallystick.calls.answer_headers import AnswerHeaders, cost_header, time_headers
 from tallystick.calls.attempts import Answered, Attempts, UnusableAnswer, kind_of_failure, meant
 from tallystick.calls.attribution import Attribution, Attributor
 from tallystick.calls.background import BackgroundWatch
@@ -79,6 +81,7 @@ class Pipeline:
         self._monotonic = monotonic
         self._response_ids = response_ids
         self._background = background
+        self._answer_headers = AnswerHeaders()
 
     async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
         """Answer one call. A stream settles itself when it is read to its end or abandoned.
@@ -94,7 +97,7 @@ class Pipeline:
         route = self._router.begin(
             context.principal,
             request.model,
-            read_call_options(request.raw, context.headers),
+            read_call_options(request.said, context.headers),
             Wanted(attribution.tags, input_tokens.estimate, request.stream, self._continued(context)),
         )
         admitted = await self._admit(context, attribution, route, input_tokens)
@@ -136,11 +139,11 @@ class Pipeline:
             await self._settler.end(
                 call.event(status="failure", ended_at=self._settler.now(), failure=Failure.of(error))
             )
-            error.headers = route_headers(call.deployment, route)
+            error.headers = self._answer_headers.of_route(call.deployment, route)
             raise
         whole_seconds = self._monotonic() - begun
         headers = [
-            *route_headers(call.deployment, route),
+            *self._answer_headers.of_route(call.deployment, route),
             *time_headers(whole_seconds=whole_seconds, upstream_seconds=call.upstream_seconds),
             *admitted.headers(),
         ]
@@ -264,13 +267,12 @@ class Pipeline:
             failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
         )
         await self._settler.end(event)
-        headers += cost_header(event)
         types = answer.reading.content_types
         return PlainAnswer(
             status=answer.status,
             content_type=answer.content_type if types is None else types.plain,
             body=reading.body,
-            headers=headers,
+            headers=[*headers, *cost_header(event)],
         )
 
     async def _settle_unusable(self, call: RunningCall, route: Route, error: UnusableAnswer) -> PlainAnswer:
@@ -279,7 +281,7 @@ class Pipeline:
         One that is in the dialect is passed on as it is; for one that is not, its UpstreamError is raised.
         """
         call.failed_attempts.pop()  # The event itself tells of the last one, with its usage.
-        headers = route_headers(call.deployment, route)
+        headers = self._answer_headers.of_route(call.deployment, route)
         if error.answered.reading is not None:
             return await self._settle_plain(call, error.answered, headers)
         reason = meant(error)
@@ -287,7 +289,7 @@ class Pipeline:
             call.event(
                 status="failure",
                 ended_at=self._settler.now(),
-                usage=Usage(input_tokens=call.input_tokens_estimate),
+                usage=call.input_usage(),
                 usage_source="estimated",
                 failure=Failure.of(reason),
             )
@@ -313,14 +315,13 @@ def _usage_of(call: RunningCall, facts: AnswerFacts, answer: Answer) -> tuple[Us
         return NO_USAGE, "none"
     if facts.usage is not None:
         return facts.usage, "provider"
+    if call.request.endpoint == "moderations":  # Most providers give them for nothing; who charges, counts.
+        return NO_USAGE, "none"
     return _estimated_usage(call, answer), "estimated"
 
 
 def _estimated_usage(call: RunningCall, answer: Answer) -> Usage:
     """Bound the usage of an answer that does not tell it: embeddings have no output, others their whole body."""
     if call.request.endpoint in NOT_GENERATING:
-        return Usage(input_tokens=call.input_tokens_estimate)
-    return Usage(
-        input_tokens=call.input_tokens_estimate,
-        output_tokens=estimate_output_tokens(len(answer.body)),
-    )
+        return call.input_usage()
+    return msgspec.structs.replace(call.input_usage(), output_tokens=estimate_output_tokens(len(answer.body)))

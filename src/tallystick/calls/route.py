@@ -98,8 +98,13 @@ class Route:
         """Choose among the deployments of the model that the caller asks for; see Router.begin."""
         self._asked = model
         members = choose_model(self._principal, model, self._snapshot)
+        settings = self.settings
         if self.options.fallbacks:
             self._check_named()
+        has_conditions = settings.enable_tag_filtering or settings.enable_pre_call_checks or self._wanted.deployment_id
+        if len(members) == 1 and not has_conditions:
+            self.deployments = members
+            return
         choice = self._enter(members)
         if choice.kind is None and not choice.is_cooling:
             return

@@ -88,7 +88,7 @@ LITELLM_PARAMS = _names("""
     input_cost_per_query input_cost_per_token_batches output_cost_per_token_batches input_cost_per_token_flex
     output_cost_per_token_flex input_cost_per_token_priority output_cost_per_token_priority
     search_context_cost_per_query tiered_pricing input_cost_per_video_per_second
-    output_cost_per_video_per_second cache_read_input_audio_token_cost cache_creation_input_audio_token_cost
+    output_cost_per_video_per_second cache_creation_input_audio_token_cost
     input_cost_per_audio_per_second citation_cost_per_token ocr_cost_per_page mock_timeout mock_tool_calls
 """)
 CACHE_PARAMS = _names("""

@@ -90,12 +90,14 @@ FAMILIES: Mapping[str, Family] = {
         api_base="https://router.huggingface.co/v1",
         key_environment=("HF_TOKEN", "HUGGINGFACE_API_KEY", "HUGGINGFACE_API_TOKEN"),
     ),
+    "jina_ai": Family(api_base="https://api.jina.ai/v1", key_environment=("JINA_AI_API_KEY", "JINA_API_KEY")),
     "ollama": Family(
         api_base="http://localhost:11434/v1",
         key_environment=("OLLAMA_API_KEY",),
         base_environment=("OLLAMA_API_BASE",),
         key_required=False,
     ),
+    "voyage": Family(api_base="https://api.voyageai.com/v1", key_environment=("VOYAGE_API_KEY",)),
     "vllm": _OWN_SERVER,
     "hosted_vllm": Family(
         key_environment=("HOSTED_VLLM_API_KEY",), base_environment=("HOSTED_VLLM_API_BASE",), key_required=False
@@ -116,7 +118,7 @@ _FIELD_OF_HEADER = {
     "x-api-key": "api_key",
     "openai-organization": "organization",
 }
-_COHERE_ENDPOINT = re.compile(r"(?:/v[12](?:/(?:chat|embed))?)$")
+_COHERE_ENDPOINT = re.compile(r"(?:/v[12](?:/(?:chat|embed|rerank))?)$")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
@@ -156,9 +158,7 @@ def build_target(
 ) -> Target:
     """Resolve one deployment. Key and base may come from `environment` under the provider's usual names.
 
-    `aws` has the parameters whose names begin so.
-
-    Raises InvalidTarget that says what would be right.
+    `aws` has the parameters whose names begin so. Raises InvalidTarget that says what would be right.
     """
     provider, model = split_model(provider_model, has_api_base=bool(api_base))
     family = FAMILIES[provider]
@@ -176,8 +176,7 @@ def build_target(
             stream_idle_seconds=stream_idle_seconds,
         )
     given = environment or {}
-    key = (api_key or _first(given, family.key_environment)).strip()
-    own_base = api_base or _first(given, family.base_environment)
+    key, own_base = _key_and_base(family, api_key, api_base, given)
     if family.adapter == "bedrock":
         place = bedrock_place(model, api_key=key, api_base=own_base, params=aws or {}, environment=given)
         model, own_base, key = place.model, place.api_base, place.token
@@ -186,9 +185,8 @@ def build_target(
     elif aws:
         raise InvalidTarget(next(iter(aws)), f"it has no effect on {provider}: only bedrock is called by AWS")
     if not key and family.key_required and not own_base:
-        raise InvalidTarget(
-            "api_key", f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
-        )
+        what = f"{provider} needs a key: set api_key, or {family.key_environment[0]} in the environment"
+        raise InvalidTarget("api_key", what)
     path_style, query = "openai", ""
     if provider == "vertex_ai":
         own_base, options = _at_vertex(model, options, own_base, has_key=bool(key), environment=given)
@@ -212,6 +210,14 @@ def build_target(
         timeout_seconds=timeout_seconds,
         stream_idle_seconds=stream_idle_seconds,
     )
+
+
+def _key_and_base(
+    family: Family, api_key: str | None, api_base: str | None, environment: Mapping[str, str]
+) -> tuple[str, str]:
+    """Return what is given, else what the environment has under the provider's usual names."""
+    key = api_key or _first(environment, family.key_environment)
+    return key.strip(), api_base or _first(environment, family.base_environment)
 
 
 def _at_vertex(
@@ -250,7 +256,7 @@ def _base_of(provider: str, api_base: str) -> str:
         raise InvalidTarget("api_base", f"api_base is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidTarget("api_base", "api_base must be a base URL such as https://host/v1, without a query")
-    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses"):
+    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses", "/rerank"):
         base = base.removesuffix(endpoint)
     if FAMILIES[provider].adapter == "anthropic" and not base.endswith("/v1"):
         base += "/v1"

@@ -9,9 +9,11 @@ from tallystick.providers.base import Answer, Target
 from tallystick.providers.destination import Destination
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import RawAnswer, Transport
-from tallystick.wire.call_request import UNBILLED, CallRequest
+from tallystick.wire.call_request import MEDIA, UNBILLED, CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import UpstreamDialect
+from tallystick.wire.media_answer import media_reading
+from tallystick.wire.media_request import media_body
 from tallystick.wire.native_reading import COUNTED
 from tallystick.wire.openai_chat_upstream import OpenAIChat
 from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
@@ -24,6 +26,8 @@ from tallystick.wire.responses_upstream import ResponsesUpstream
 _CHAT = "chat/completions"
 _OWN_MODELS = frozenset(("openai", "azure"))
 """Where new models take `max_completion_tokens` only; elsewhere `max_tokens` is what is known."""
+_TOP_N = {"voyage": "top_k"}
+"""What providers call the number of documents that are to be ranked, where it is not Cohere's `top_n`."""
 
 HAVE_RESPONSES = frozenset(("openai", "azure", "openrouter", "deepseek", "xai", "litellm_proxy"))
 """Where `/responses` is; elsewhere it is translated to chat."""
@@ -44,6 +48,8 @@ class OpenAICompatible:
     async def send(self, request: CallRequest, target: Target) -> Answer:
         """Call the upstream; see Provider.send."""
         asks_usage = target.options.get(ASK_USAGE) is not False
+        if request.endpoint in MEDIA:
+            return await self._send_media(request, target)
         if request.dialect == RESPONSES and target.provider in HAVE_RESPONSES:
             return await self._send_responses(request, target)
         if request.dialect != OPENAI or (request.endpoint == _CHAT and target.options.get(SPEAKS_RESPONSES)):
@@ -61,6 +67,24 @@ class OpenAICompatible:
             content_type=answer.content_type,
             headers=answer.headers,
             reading=USAGE_SHOWN if request.client_wants_usage else USAGE_HIDDEN,
+            body=answer.body,
+            chunks=answer.chunks,
+        )
+
+    async def _send_media(self, request: CallRequest, target: Target) -> Answer:
+        """Send images, sound, moderations or ranks, and a form as the form that it is."""
+        if request.form is None:
+            destination = self._route(target, request.endpoint)
+        else:  # Every form has a boundary of its own.
+            headers = {**target.headers, "content-type": request.form.content_type}
+            destination = Destination(endpoint_url(target, request.endpoint), headers)
+        body = media_body(request, model=target.model, top_n=_TOP_N.get(target.provider, "top_n"))
+        answer = await ask(self._transport, destination, body, target, stream=request.stream, dialect=_DIALECT)
+        return Answer(
+            status=answer.status,
+            content_type=answer.content_type,
+            headers=answer.headers,
+            reading=media_reading(request),
             body=answer.body,
             chunks=answer.chunks,
         )

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from tallystick.errors import Untranslatable
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.transport import RawAnswer
-from tallystick.wire.call_request import UNBILLED, CallRequest
+from tallystick.wire.call_request import MEDIA, UNBILLED, CallRequest
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import UpstreamDialect
@@ -58,6 +59,11 @@ class Translator:
         self, request: CallRequest, target: Target, answer: Callable[[CallRequest, Target], Answer]
     ) -> Answer:
         """Let an upstream of this process, which speaks OpenAI's dialect, answer."""
+        if request.endpoint in MEDIA:
+            raise Untranslatable(
+                f"The model '{request.model[:256]}' is made up in this process, which has no /v1/{request.endpoint}.",
+                param="model",
+            )
         if request.dialect == OPENAI:
             return answer(request, target)
 

@@ -21,6 +21,7 @@ from tallystick.runtime.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 
+_BY_LATENCY: Final = "latency-based-routing"
 _STATES_MAX: Final = 20_000
 _TIMEOUT_PENALTY_SECONDS: Final = 1000.0
 """Counts as the latency of an attempt that was not answered in time, as in LiteLLM."""
@@ -139,8 +140,12 @@ class AttemptNote:
         elif broke_off:
             self._tracker.note_failure(self, FailureKind.INTERNAL, retry_after=None)
         else:
-            latency = self._answered_after / (1 if self.stream else max(1, output_tokens))
-            self._tracker.note_success(self, tokens=tokens, latency=latency)
+            self._tracker.note_success(
+                self,
+                tokens=tokens,
+                latency=self._answered_after if self.stream else self._answered_after / max(1, output_tokens),
+                answered_at=self._began_at + self._answered_after,
+            )
 
 
 class Tracker:
@@ -198,19 +203,18 @@ class Tracker:
 
     # What attempts end with
 
-    def note_success(self, note: AttemptNote, *, tokens: int, latency: float) -> None:
+    def note_success(self, note: AttemptNote, *, tokens: int, latency: float, answered_at: float) -> None:
         """A call has ended on a deployment that answered it."""
         state, note.state = note.state, None
         assert state is not None
-        now = self.monotonic()
-        state.enter(int(now // 60))
         state.running -= 1
         state.successes += 1
         state.tokens += tokens
         if self.is_shared:
             state.unshared_tokens += tokens
             self._changed.add(note.deployment.deployment_id)
-        self._note_latency(state, now, latency, stream=note.stream)
+        if note.settings.strategy == _BY_LATENCY:
+            self._note_latency(state, answered_at, latency, stream=note.stream)
 
     def note_failure(self, note: AttemptNote, kind: FailureKind, *, retry_after: float | None) -> None:
         """An attempt has failed; perhaps the deployment is left alone from now on."""
@@ -225,7 +229,7 @@ class Tracker:
         if now > state.failed_since + seconds:
             state.failed_since, state.fails = now, 0
         state.fails += 1
-        if kind is FailureKind.TIMEOUT:
+        if kind is FailureKind.TIMEOUT and settings.strategy == _BY_LATENCY:
             self._note_latency(state, now, _TIMEOUT_PENALTY_SECONDS, stream=note.stream)
         if should_cool_down(
             kind,

@@ -96,7 +96,7 @@ def write_usage(usage: Usage | None) -> dict[str, object]:
             "ephemeral_1h_input_tokens": usage.cache_write_1h_tokens,
         }
     if usage.searches:
-        told["server_tool_use"] = {"web_search_requests": usage.searches}
+        told["server_tool_use"] = {"web_search_requests": usage.searches, "web_fetch_requests": 0}
     return told
 
 

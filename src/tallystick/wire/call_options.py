@@ -12,7 +12,9 @@ import msgspec
 
 from tallystick.errors import BadRequest
 
-_HEADERS: Final = (b"x-litellm-num-retries", b"x-litellm-timeout", b"x-litellm-stream-timeout")
+_RETRIES_HEADER: Final = b"x-litellm-num-retries"
+_TIMEOUT_HEADER: Final = b"x-litellm-timeout"
+_STREAM_TIMEOUT_HEADER: Final = b"x-litellm-stream-timeout"
 _FALLBACKS_MAX: Final = 100
 _RETRIES_MAX: Final = 20
 _SECONDS_MAX: Final = 86_400
@@ -44,14 +46,19 @@ NO_OPTIONS: Final = CallOptions()
 def read_call_options(raw: bytes, headers: Mapping[bytes, bytes]) -> CallOptions:
     """Return what the body says, and the headers where it says nothing. Raises BadRequest that names the field."""
     body = _read(raw)
-    if body == _NOTHING and not any(name in headers for name in _HEADERS):
+    if (
+        body == _NOTHING
+        and _RETRIES_HEADER not in headers
+        and _TIMEOUT_HEADER not in headers
+        and _STREAM_TIMEOUT_HEADER not in headers
+    ):
         return NO_OPTIONS
     retries = body.num_retries if body.num_retries is not None else body.max_retries
     return CallOptions(
-        num_retries=_header(headers, _HEADERS[0], Retries) if retries is None else retries,
-        timeout_seconds=_header(headers, _HEADERS[1], Timeout) if body.timeout is None else body.timeout,
+        num_retries=_header(headers, _RETRIES_HEADER, Retries) if retries is None else retries,
+        timeout_seconds=_header(headers, _TIMEOUT_HEADER, Timeout) if body.timeout is None else body.timeout,
         stream_timeout_seconds=(
-            _header(headers, _HEADERS[2], Timeout) if body.stream_timeout is None else body.stream_timeout
+            _header(headers, _STREAM_TIMEOUT_HEADER, Timeout) if body.stream_timeout is None else body.stream_timeout
         ),
         fallbacks=_fallbacks(body.fallbacks, "fallbacks"),
         context_window_fallbacks=_fallbacks(body.context_window_fallbacks, "context_window_fallbacks"),

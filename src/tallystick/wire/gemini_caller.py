@@ -104,7 +104,7 @@ class GeminiCaller:
         )
 
     def render_stream_error(self, error: TallystickError | ReportedError) -> bytes:
-        """See CallerDialect. An array is ended behind it; it has begun, as a rule, before a stream breaks."""
+        """See CallerDialect. An array is ended behind it; see `_AnswerWriter.write` for how it has begun."""
         if isinstance(error, TallystickError):
             body = _envelope(error.http_status, error.message, reason=error.error_type)
         else:
@@ -196,6 +196,8 @@ class _AnswerWriter:
             self._stop = delta.reason
         elif isinstance(delta, UsageTold):
             self._usage = delta.usage
+        elif self._stop is None and self._array is not None and self._array.is_empty:
+            return self._array.begin_element() + b"{}"  # It failed at once; the error is never the first element.
         return b""
 
     def finish(self) -> bytes:

@@ -46,6 +46,11 @@ class ArrayOfAnswers:
     def __init__(self) -> None:
         self._begun = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no element has begun."""
+        return not self._begun
+
     def begin_element(self) -> bytes:
         """Return what stands before the next element."""
         begun, self._begun = self._begun, True

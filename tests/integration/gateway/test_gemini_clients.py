@@ -114,82 +114,98 @@ async def test_a_recorded_answer(exchange: dict[str, Any], tmp_path: Path) -> No
         assert answers[0].candidates[0].finish_reason.value == stops.get(choice["finish_reason"], "STOP")
 
 
+GOOGLE_CONTENTS: list[Any] = [
+    {
+        "role": "user",
+        "parts": [
+            {"text": "What is this?"},
+            {"inline_data": {"mime_type": "image/png", "data": PICTURE}},
+            {"file_data": {"mime_type": "image/png", "file_uri": "https://pictures.example/1.png"}},
+        ],
+    },
+    {
+        "role": "model",
+        "parts": [
+            {"text": "Hm.", "thought": True},
+            {"function_call": {"name": "look", "args": {"where": "here"}}},
+            {"function_call": {"id": "own", "name": "look", "args": {}}},
+        ],
+    },
+    {
+        "role": "user",
+        "parts": [
+            {"function_response": {"name": "look", "response": {"result": "A stick."}}},
+            {"function_response": {"id": "own", "name": "look", "response": {"sticks": 2}}},
+        ],
+    },
+]
+GOOGLE_CONFIG: dict[str, Any] = {
+    "system_instruction": "Be brief.",
+    "tools": [{"function_declarations": [LOOK]}],
+    "tool_config": {"function_calling_config": {"mode": "ANY"}},
+    "automatic_function_calling": {"disable": True},
+    "temperature": 0.5,
+    "max_output_tokens": 77,
+    "stop_sequences": ["END"],
+    "seed": 3,
+    "response_mime_type": "application/json",
+    "response_schema": {"type": "OBJECT", "properties": {"n": {"type": "INTEGER", "nullable": True}}},
+    "thinking_config": {"thinking_budget": 4000},
+}
+
+
+async def call_a_tool(asked: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    function = {"name": "look", "arguments": '{"where": "there"}'}
+    call = {"id": "c9", "type": "function", "function": function}
+    usage = {
+        "prompt_tokens": 90,
+        "completion_tokens": 20,
+        "total_tokens": 110,
+        "prompt_tokens_details": {"cached_tokens": 40},
+        "completion_tokens_details": {"reasoning_tokens": 8},
+    }
+    head = {"id": "chatcmpl-1", "model": body["model"]}
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": "I look.", "tool_calls": [call]}
+        choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
+        return web.json_response({**head, "choices": [choice], "usage": usage})
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(asked)
+    begun = {**call, "index": 0, "function": {**function, "arguments": '{"whe'}}
+    rest = {"index": 0, "function": {"arguments": 're": "there"}'}}
+    for delta in ({"content": "I "}, {"content": "look."}, {"tool_calls": [begun]}, {"tool_calls": [rest]}):
+        chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    end = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    await response.write(b"data: " + json.dumps(end).encode() + b"\n\n")
+    await response.write(b"data: " + json.dumps({**head, "choices": [], "usage": usage}).encode() + b"\n\n")
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_tools_results_and_pictures_of_a_google_client_arrive(stream: bool, tmp_path: Path) -> None:
-    async def answer(asked: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        function = {"name": "look", "arguments": '{"where": "there"}'}
-        call = {"id": "c9", "type": "function", "function": function}
-        usage = {
-            "prompt_tokens": 90,
-            "completion_tokens": 20,
-            "total_tokens": 110,
-            "prompt_tokens_details": {"cached_tokens": 40},
-            "completion_tokens_details": {"reasoning_tokens": 8},
-        }
-        head = {"id": "chatcmpl-1", "model": body["model"]}
-        if not body.get("stream"):
-            message = {"role": "assistant", "content": "I look.", "tool_calls": [call]}
-            choice = {"index": 0, "finish_reason": "tool_calls", "message": message}
-            return web.json_response({**head, "choices": [choice], "usage": usage})
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(asked)
-        begun = {**call, "index": 0, "function": {**function, "arguments": '{"whe'}}
-        rest = {"index": 0, "function": {"arguments": 're": "there"}'}}
-        for delta in ({"content": "I "}, {"content": "look."}, {"tool_calls": [begun]}, {"tool_calls": [rest]}):
-            chunk = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-            await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-        end = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
-        await response.write(b"data: " + json.dumps(end).encode() + b"\n\n")
-        await response.write(b"data: " + json.dumps({**head, "choices": [], "usage": usage}).encode() + b"\n\n")
-        await response.write(b"data: [DONE]\n\n")
-        return response
-
-    contents = [
-        {
-            "role": "user",
-            "parts": [
-                {"text": "What is this?"},
-                {"inline_data": {"mime_type": "image/png", "data": PICTURE}},
-                {"file_data": {"mime_type": "image/png", "file_uri": "https://pictures.example/1.png"}},
-            ],
-        },
-        {
-            "role": "model",
-            "parts": [
-                {"text": "Hm.", "thought": True},
-                {"function_call": {"name": "look", "args": {"where": "here"}}},
-                {"function_call": {"id": "own", "name": "look", "args": {}}},
-            ],
-        },
-        {
-            "role": "user",
-            "parts": [
-                {"function_response": {"name": "look", "response": {"result": "A stick."}}},
-                {"function_response": {"id": "own", "name": "look", "response": {"sticks": 2}}},
-            ],
-        },
-    ]
-    config = {
-        "system_instruction": "Be brief.",
-        "tools": [{"function_declarations": [LOOK]}],
-        "tool_config": {"function_calling_config": {"mode": "ANY"}},
-        "automatic_function_calling": {"disable": True},
-        "temperature": 0.5,
-        "max_output_tokens": 77,
-        "stop_sequences": ["END"],
-        "seed": 3,
-        "response_mime_type": "application/json",
-        "response_schema": {"type": "OBJECT", "properties": {"n": {"type": "INTEGER", "nullable": True}}},
-        "thinking_config": {"thinking_budget": 4000},
-    }
     async with running_upstream() as upstream:
-        upstream.answer = answer
+        upstream.answer = call_a_tool
         async with running_gateway(tmp_path, openai_config(upstream.url)) as gateway:
             async with google_client(gateway) as models:
-                answers = await ask_google(models, stream=stream, contents=contents, **config)
+                answers = await ask_google(models, stream=stream, contents=GOOGLE_CONTENTS, **GOOGLE_CONFIG)
             event = await gateway.event()
         asked = upstream.requests[0]
 
+    check_what_openai_was_asked(asked)
+    parts = [part for each in answers for part in each.candidates[0].content.parts or ()]
+    assert "".join(part.text or "" for part in parts) == "I look."
+    [call] = [part.function_call for part in parts if part.function_call]
+    assert (call.id, call.name, call.args) == ("c9", "look", {"where": "there"})
+    usage = answers[-1].usage_metadata
+    assert (usage.prompt_token_count, usage.cached_content_token_count) == (90, 40)
+    assert (usage.candidates_token_count, usage.thoughts_token_count, usage.total_token_count) == (12, 8, 110)
+    assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.reasoning_tokens) == (90, 20, 8)
+    assert event.provider_response_id == answers[0].response_id == "chatcmpl-1"
+
+
+def check_what_openai_was_asked(asked: dict[str, Any]) -> None:
     messages = asked["messages"]
     assert messages[0] == {"role": "system", "content": "Be brief."}
     assert messages[1]["content"] == [
@@ -217,15 +233,6 @@ async def test_tools_results_and_pictures_of_a_google_client_arrive(stream: bool
     assert (asked["max_completion_tokens"], asked["reasoning_effort"]) == (77, "medium")
     schema = asked["response_format"]["json_schema"]["schema"]
     assert schema == {"type": "object", "properties": {"n": {"type": ["integer", "null"]}}}
-    parts = [part for each in answers for part in each.candidates[0].content.parts or ()]
-    assert "".join(part.text or "" for part in parts) == "I look."
-    [call] = [part.function_call for part in parts if part.function_call]
-    assert (call.id, call.name, call.args) == ("c9", "look", {"where": "there"})
-    usage = answers[-1].usage_metadata
-    assert (usage.prompt_token_count, usage.cached_content_token_count) == (90, 40)
-    assert (usage.candidates_token_count, usage.thoughts_token_count, usage.total_token_count) == (12, 8, 110)
-    assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.reasoning_tokens) == (90, 20, 8)
-    assert event.provider_response_id == answers[0].response_id == "chatcmpl-1"
 
 
 async def test_a_google_client_is_told_what_is_wrong(tmp_path: Path) -> None:
@@ -279,59 +286,114 @@ async def test_the_gateway_s_own_fields_stay_here(tmp_path: Path) -> None:
     assert (event.usage_source, event.endpoint) == ("estimated", "/v1/generateContent")
 
 
-async def test_what_an_openai_client_says_arrives(tmp_path: Path) -> None:
-    function = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
-    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"where": "here"}'}}
-    signed = {**call, "id": "c2", "extra_content": {"google": {"thought_signature": SIGNATURE}}}
-    messages: list[Any] = [
-        {"role": "system", "content": "Be brief."},
+FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"where": "here"}'}}
+SIGNED = {**CALL, "id": "c2", "extra_content": {"google": {"thought_signature": SIGNATURE}}}
+OPENAI_MESSAGES: list[Any] = [
+    {"role": "system", "content": "Be brief."},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}},
+            {"type": "image_url", "image_url": {"url": "https://pictures.example/1.webp?x=1"}},
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,cGFnZXM="}},
+            {"type": "input_audio", "input_audio": {"data": "c291bmQ=", "format": "wav"}},
+        ],
+    },
+    {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [CALL, SIGNED]},
+    {"role": "tool", "tool_call_id": "c1", "content": "A stick."},
+    {"role": "tool", "tool_call_id": "c2", "content": '{"sticks": 2}'},
+    {"role": "user", "content": "So?"},
+]
+GEMINI_REQUEST: dict[str, Any] = {
+    "systemInstruction": {"parts": [{"text": "Be brief."}]},
+    "contents": [
         {
             "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}},
-                {"type": "image_url", "image_url": {"url": "https://pictures.example/1.webp?x=1"}},
-                {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,cGFnZXM="}},
-                {"type": "input_audio", "input_audio": {"data": "c291bmQ=", "format": "wav"}},
+            "parts": [
+                {"text": "What is this?"},
+                {"inlineData": {"mimeType": "image/png", "data": PICTURE}},
+                {"fileData": {"fileUri": "https://pictures.example/1.webp?x=1", "mimeType": "image/webp"}},
+                {"inlineData": {"mimeType": "application/pdf", "data": "cGFnZXM="}},
+                {"inlineData": {"mimeType": "audio/wav", "data": "c291bmQ="}},
             ],
         },
-        {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [call, signed]},
-        {"role": "tool", "tool_call_id": "c1", "content": "A stick."},
-        {"role": "tool", "tool_call_id": "c2", "content": '{"sticks": 2}'},
-        {"role": "user", "content": "So?"},
+        {
+            "role": "model",
+            "parts": [
+                {
+                    "functionCall": {"id": "c1", "name": "look", "args": {"where": "here"}},
+                    "thoughtSignature": "skip_thought_signature_validator",
+                },
+                {
+                    "functionCall": {"id": "c2", "name": "look", "args": {"where": "here"}},
+                    "thoughtSignature": SIGNATURE,
+                },
+            ],
+        },
+        {
+            "role": "user",
+            "parts": [
+                {"functionResponse": {"id": "c1", "name": "look", "response": {"result": "A stick."}}},
+                {"functionResponse": {"id": "c2", "name": "look", "response": {"sticks": 2}}},
+                {"text": "So?"},
+            ],
+        },
+    ],
+    "tools": [
+        {
+            "functionDeclarations": [
+                {"name": "look", "description": "Look.", "parametersJsonSchema": FUNCTION["parameters"]}
+            ]
+        }
+    ],
+    "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["look"]}},
+    "generationConfig": {
+        "temperature": 0.5,
+        "seed": 3,
+        "maxOutputTokens": 5000,
+        "stopSequences": ["END"],
+        "responseMimeType": "application/json",
+        "responseJsonSchema": {"type": "object"},
+        "thinkingConfig": {"includeThoughts": True, "thinkingLevel": "medium"},
+    },
+}
+GEMINI_USAGE = {
+    "promptTokenCount": 1000,
+    "cachedContentTokenCount": 300,
+    "toolUsePromptTokenCount": 10,
+    "candidatesTokenCount": 30,
+    "thoughtsTokenCount": 40,
+    "promptTokensDetails": [
+        {"modality": "TEXT", "tokenCount": 700},
+        {"modality": "AUDIO", "tokenCount": 200},
+        {"modality": "IMAGE", "tokenCount": 100},
+    ],
+    "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 250}, {"modality": "AUDIO", "tokenCount": 50}],
+}
+
+
+async def think_and_call_tools(asked: web.Request, _body: dict[str, Any]) -> web.Response:
+    assert asked.path == "/v1/models/gemini-3-flash-preview:generateContent"
+    parts = [
+        {"text": "Let me see.", "thought": True},
+        {"functionCall": {"name": "look", "args": {"where": "there"}}, "thoughtSignature": SIGNATURE},
+        {"functionCall": {"name": "look", "args": {}}},
     ]
-    usage = {
-        "promptTokenCount": 1000,
-        "cachedContentTokenCount": 300,
-        "toolUsePromptTokenCount": 10,
-        "candidatesTokenCount": 30,
-        "thoughtsTokenCount": 40,
-        "promptTokensDetails": [
-            {"modality": "TEXT", "tokenCount": 700},
-            {"modality": "AUDIO", "tokenCount": 200},
-            {"modality": "IMAGE", "tokenCount": 100},
-        ],
-        "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 250}, {"modality": "AUDIO", "tokenCount": 50}],
-    }
+    candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}
+    return web.json_response({"candidates": [candidate], "usageMetadata": GEMINI_USAGE, "responseId": "r_1-x"})
 
-    async def answer(asked: web.Request, _body: dict[str, Any]) -> web.Response:
-        assert asked.path == "/v1/models/gemini-3-flash-preview:generateContent"
-        parts = [
-            {"text": "Let me see.", "thought": True},
-            {"functionCall": {"name": "look", "args": {"where": "there"}}, "thoughtSignature": SIGNATURE},
-            {"functionCall": {"name": "look", "args": {}}},
-        ]
-        candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": "STOP"}
-        return web.json_response({"candidates": [candidate], "usageMetadata": usage, "responseId": "r_1-x"})
 
+async def test_what_an_openai_client_says_arrives(tmp_path: Path) -> None:
     async with running_upstream() as upstream:
-        upstream.answer = answer
+        upstream.answer = think_and_call_tools
         async with running_gateway(tmp_path, gemini_config(upstream.url, "gemini-3-flash-preview")) as gateway:
             async with openai.AsyncOpenAI(base_url=gateway.url + "/v1", api_key=MASTER_KEY, max_retries=0) as client:
                 said = await client.chat.completions.create(
                     model="public",
-                    messages=messages,
-                    tools=[{"type": "function", "function": function}],  # type: ignore[list-item]
+                    messages=OPENAI_MESSAGES,
+                    tools=[{"type": "function", "function": FUNCTION}],  # type: ignore[list-item]
                     tool_choice={"type": "function", "function": {"name": "look"}},
                     max_completion_tokens=5000,
                     stop="END",
@@ -353,59 +415,7 @@ async def test_what_an_openai_client_says_arrives(tmp_path: Path) -> None:
             event = (await gateway.events(2))[0].event
         asked, again = upstream.requests
 
-    assert asked == {
-        "systemInstruction": {"parts": [{"text": "Be brief."}]},
-        "contents": [
-            {
-                "role": "user",
-                "parts": [
-                    {"text": "What is this?"},
-                    {"inlineData": {"mimeType": "image/png", "data": PICTURE}},
-                    {"fileData": {"fileUri": "https://pictures.example/1.webp?x=1", "mimeType": "image/webp"}},
-                    {"inlineData": {"mimeType": "application/pdf", "data": "cGFnZXM="}},
-                    {"inlineData": {"mimeType": "audio/wav", "data": "c291bmQ="}},
-                ],
-            },
-            {
-                "role": "model",
-                "parts": [
-                    {
-                        "functionCall": {"id": "c1", "name": "look", "args": {"where": "here"}},
-                        "thoughtSignature": "skip_thought_signature_validator",
-                    },
-                    {
-                        "functionCall": {"id": "c2", "name": "look", "args": {"where": "here"}},
-                        "thoughtSignature": SIGNATURE,
-                    },
-                ],
-            },
-            {
-                "role": "user",
-                "parts": [
-                    {"functionResponse": {"id": "c1", "name": "look", "response": {"result": "A stick."}}},
-                    {"functionResponse": {"id": "c2", "name": "look", "response": {"sticks": 2}}},
-                    {"text": "So?"},
-                ],
-            },
-        ],
-        "tools": [
-            {
-                "functionDeclarations": [
-                    {"name": "look", "description": "Look.", "parametersJsonSchema": function["parameters"]}
-                ]
-            }
-        ],
-        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["look"]}},
-        "generationConfig": {
-            "temperature": 0.5,
-            "seed": 3,
-            "maxOutputTokens": 5000,
-            "stopSequences": ["END"],
-            "responseMimeType": "application/json",
-            "responseJsonSchema": {"type": "object"},
-            "thinkingConfig": {"includeThoughts": True, "thinkingLevel": "medium"},
-        },
-    }
+    assert asked == GEMINI_REQUEST
     calls = message.tool_calls or []
     assert [call.id for call in calls] == ["call_r_1-x_1", "call_r_1-x_2"]
     assert said.choices[0].finish_reason == "tool_calls"

@@ -70,6 +70,25 @@ async def test_a_call_whose_process_died_is_interrupted(tmp_path: Path) -> None:
     assert len(read_all(journal_in(tmp_path))) == 2  # A second recovery finds nothing open.
 
 
+async def test_another_intent_of_a_call_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    first = make_event(status="interrupted", cost_nano_usd=12)
+    second = msgspec.structs.replace(first, model_group="dearer", cost_nano_usd=99)
+    idle = journal._reserved_bytes
+    journal.append_intent(first)
+    once = journal._reserved_bytes - idle
+    journal.append_intent(second)
+    assert journal.open_calls == 1
+    assert 0 < journal._reserved_bytes - idle < 1.5 * once, "room is kept for one event"
+    crash(journal)
+
+    again = journal_in(tmp_path)
+
+    assert [event for _, _, event in read_all(again)] == [second]
+    assert again._reserved_bytes == idle
+    crash(again)
+
+
 async def test_open_intents_survive_rotation_and_removal_of_old_segments(tmp_path: Path) -> None:
     journal = journal_in(tmp_path)
     running = make_event(status="interrupted")

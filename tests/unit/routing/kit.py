@@ -112,7 +112,7 @@ class Road:
             request=SimpleNamespace(stream=False), failed_attempts=failed, note_failed_attempt=failed.append,
             deployment=None, upstream_seconds=0.0,
         )  # fmt: skip
-        admitted = SimpleNamespace(deployments=route.deployments, attempt=None, may_try=_yes)
+        admitted = SimpleNamespace(deployments=route.deployments, attempt=None, current=None, may_try=_yes)
         await self.attempts.of_group(call, route, admitted)
         admitted.attempt.over(tokens=tokens, output_tokens=10, broke_off=False)
         return call.deployment.deployment_id

@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import BadRequest, Untranslatable, UpstreamGarbled
+from tallystick.wire.anthropic_caller import AnthropicCaller
+from tallystick.wire.anthropic_request import parse_messages
 from tallystick.wire.conversation import (
     Audio,
     Conversation,
@@ -313,6 +317,28 @@ def test_every_recorded_request_goes_through_openai_s_dialect(exchange: dict[str
         for each in kinds.get("functionDeclarations") or kinds.get("function_declarations") or ()
     ]
     assert names == declared
+
+
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in EXCHANGES if each["status"] == 200])
+def test_every_recorded_answer_goes_through_anthropic_s_dialect(exchange: dict[str, Any]) -> None:
+    if "enerateContent" not in exchange["path"]:
+        return
+    body = exchange["body"].encode()
+    if exchange not in STREAMS:
+        message = anthropic.types.Message.model_validate_json(
+            AnthropicCaller().write_reply(UPSTREAM.read_reply(body), created=1)
+        )
+        assert message.stop_reason in ("end_turn", "tool_use", "max_tokens")
+        assert message.usage.output_tokens == read_facts(body).usage.output_tokens  # type: ignore[union-attr]
+        return
+    request = parse_messages("messages", b'{"model": "m", "max_tokens": 1, "messages": [{}], "stream": true}')
+    stream = TranslatedStream(request, AnthropicCaller(), UPSTREAM, created=1)
+    said = (stream.feed(body) + stream.finish()).decode()
+    events = [json.loads(line[6:]) for line in said.splitlines() if line.startswith("data: ")]
+    union: Any = pydantic.TypeAdapter(anthropic.types.RawMessageStreamEvent)
+    kinds = [union.validate_python(event).type for event in events]
+    assert (kinds[0], kinds[-2:]) == ("message_start", ["message_delta", "message_stop"])
+    assert kinds.count("content_block_start") == kinds.count("content_block_stop") > 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import msgspec
 
 from tallystick.routing.store import Seen
 from tallystick.routing.tracker import Changes, Use
-from tallystick.stores.redis.connection import Client
+from tallystick.stores.redis.connection import Client, close
 from tallystick.stores.redis.script import Script, script_text
 
 SCRIPT: Final = script_text("routing")
@@ -37,7 +37,7 @@ class RedisRoutingStore:
 
     async def close(self) -> None:
         """`RoutingStore`."""
-        await self._client.aclose()
+        await close(self._client)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
