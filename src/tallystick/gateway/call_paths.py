@@ -19,6 +19,7 @@ from tallystick.wire.gemini_request import (
 )
 from tallystick.wire.media_request import parse_media, parse_media_form
 from tallystick.wire.openai_request import OPENAI, parse_request
+from tallystick.wire.responses_request import RESPONSES, parse_responses
 
 
 class Parse(Protocol):
@@ -88,6 +89,9 @@ _CHAT = CallPath("chat/completions", OPENAI, parse_request)
 _COMPLETIONS = CallPath("completions", OPENAI, parse_request)
 _EMBEDDINGS = CallPath("embeddings", OPENAI, parse_request)
 _ANTHROPIC_HEADERS = (b"anthropic-version", b"anthropic-beta")
+_RESPONSES = CallPath("responses", RESPONSES, parse_responses)
+_COMPACT = CallPath("responses/compact", RESPONSES, parse_responses)
+_RESPONSES_INPUT = CallPath("responses/input_tokens", RESPONSES, parse_responses)
 _MESSAGES = CallPath("messages", ANTHROPIC, parse_messages, upstream_headers=_ANTHROPIC_HEADERS)
 _COUNT_TOKENS = CallPath("messages/count_tokens", ANTHROPIC, parse_messages, upstream_headers=_ANTHROPIC_HEADERS)
 _MEDIA: Mapping[str, CallPath] = {
@@ -103,6 +107,12 @@ _CALLS: Mapping[str, CallPath] = {
     "/completions": _COMPLETIONS,
     "/v1/embeddings": _EMBEDDINGS,
     "/embeddings": _EMBEDDINGS,
+    "/v1/responses": _RESPONSES,
+    "/responses": _RESPONSES,
+    "/v1/responses/compact": _COMPACT,
+    "/responses/compact": _COMPACT,
+    "/v1/responses/input_tokens": _RESPONSES_INPUT,
+    "/responses/input_tokens": _RESPONSES_INPUT,
     "/v1/messages": _MESSAGES,
     "/v1/messages/count_tokens": _COUNT_TOKENS,
 }

@@ -256,7 +256,7 @@ def _base_of(provider: str, api_base: str) -> str:
         raise InvalidTarget("api_base", f"api_base is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidTarget("api_base", "api_base must be a base URL such as https://host/v1, without a query")
-    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/rerank"):
+    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses", "/rerank"):
         base = base.removesuffix(endpoint)
     if FAMILIES[provider].adapter == "anthropic" and not base.endswith("/v1"):
         base += "/v1"

@@ -17,6 +17,7 @@ from tallystick.wire.gemini_request import GEMINI_DIALECTS
 from tallystick.wire.native_reading import COUNTED
 from tallystick.wire.openai_chat_upstream import OpenAIChat
 from tallystick.wire.openai_request import OPENAI, parse_request
+from tallystick.wire.responses_request import RESPONSES
 from tallystick.wire.token_estimate import estimate_input_tokens
 from tallystick.wire.translation import TranslatedReading, translate
 
@@ -78,5 +79,8 @@ _LOCAL = OpenAIChat(asks_usage=True, names_completion_tokens=False)
 def _counted(request: CallRequest) -> Answer:
     """Estimate what the upstream can't be asked: to count tokens is said in each dialect by its own providers only."""
     name = "totalTokens" if request.dialect in GEMINI_DIALECTS else "input_tokens"
-    body = msgspec.json.encode({name: estimate_input_tokens(request).estimate})
+    counted: dict[str, object] = {name: estimate_input_tokens(request).estimate}
+    if request.dialect == RESPONSES:
+        counted["object"] = "response.input_tokens"
+    body = msgspec.json.encode(counted)
     return Answer(status=200, content_type=_JSON, headers={"content-type": _JSON}, reading=COUNTED, body=body)

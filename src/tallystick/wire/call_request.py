@@ -20,6 +20,9 @@ Endpoint = Literal[
     "countTokens",
     "batchEmbedContents",
     "embedContent",
+    "responses",
+    "responses/compact",
+    "responses/input_tokens",
     "images/generations",
     "images/edits",
     "audio/transcriptions",
@@ -37,12 +40,13 @@ NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(
         "countTokens",
         "batchEmbedContents",
         "embedContent",
+        "responses/input_tokens",
         "moderations",
         "rerank",
     )
 )
 """Endpoints whose answers have no output tokens."""
-UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens", "countTokens"))
+UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens", "countTokens", "responses/input_tokens"))
 """Endpoints that no provider charges for."""
 MEDIA: Final[frozenset[Endpoint]] = frozenset(
     (
@@ -94,6 +98,12 @@ class CallRequest(msgspec.Struct, kw_only=True):
     token_id_bytes: int = 0
     """How many bytes of `raw` those are."""
     mock_response: str | None = None
+    previous_response_id: str = ""
+    """The earlier response that this one goes on from, by the id that the caller has."""
+    upstream_previous_id: str = ""
+    """The same by the id that the upstream has; see `calls.response_ids`."""
+    is_background: bool = False
+    """The upstream is to answer at once, and to generate afterwards."""
     form: Form | None = None
     """Of a body that is a form: where its parts lie in `raw`."""
     form_text: bytes = b""
