@@ -18,6 +18,7 @@ from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, endpoint_details, health_details
 from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
+from tallystick.bootstrap.responses import Responses
 from tallystick.bootstrap.routing import open_shared_routing
 from tallystick.bootstrap.shared_work import build_shared_work
 from tallystick.bootstrap.stores import Store
@@ -43,6 +44,7 @@ from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.journal import JournalLimits
 from tallystick.ledger.service import LedgerService
 from tallystick.ledger.store import LedgerStore
+from tallystick.providers.base import Provider
 from tallystick.providers.registry import build_providers
 from tallystick.providers.transport import Transport
 from tallystick.routing.tracker import Tracker
@@ -111,16 +113,11 @@ class Services:
         self.blocked_customers = BlockedCustomers(store.control)
         self.transport = _transport(settings.upstream)
         self.tracker = Tracker(clock=clock, metrics=metrics)
+        self.responses = Responses(key_ring, self.transport, snapshot=self.snapshot, clock=clock, metrics=metrics)
         self.pause_before_retry: Callable[[float], Awaitable[None]] = clock.sleep
         """How a call waits before it tries a deployment again; may be another until `start`."""
         self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
-        self._providers = build_providers(
-            self.transport,
-            new_id=lambda: new_event_id(clock.now()),
-            now_seconds=lambda: int(clock.now().timestamp()),
-            load_aws_signer=load_aws_signer,
-            google_tokens=self._google_tokens,
-        )
+        self._providers = _providers(self.transport, self._google_tokens, clock)
         self.budgets = self._open_budgets()
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
@@ -171,6 +168,7 @@ class Services:
             *self.shared_work.before,
             self.ledger,
             *self.shared_work.behind,
+            self.responses.watch,
             self.budgets.alerts,
             self.budgets.leases,
             self.feed,
@@ -207,6 +205,7 @@ class Services:
                 now=self.clock.now,
                 pause=self.pause_before_retry,
                 draw=random.random,
+                response_ids=self.responses.ids,
             ),
             attributor=Attributor(self.settings.attribution, metrics=self.metrics),
             blocked_customers=self.blocked_customers,
@@ -218,6 +217,8 @@ class Services:
             ),
             monotonic=self.clock.monotonic,
             cache=self.caching.cache,
+            response_ids=self.responses.ids,
+            background=self.responses.watch,
         )
 
     async def _start_checks(self, settler: Settler, admission: CallAdmission) -> None:
@@ -326,6 +327,16 @@ def _transport(settings: UpstreamSettings) -> Transport:
         connections_per_host_max=settings.connections_per_host_max,
         keep_alive_seconds=settings.keepalive_seconds,
         connect_timeout_seconds=settings.connect_timeout_seconds,
+    )
+
+
+def _providers(transport: Transport, google_tokens: GoogleTokensWhenNeeded, clock: Clock) -> Mapping[str, Provider]:
+    return build_providers(
+        transport,
+        new_id=lambda: new_event_id(clock.now()),
+        now_seconds=lambda: int(clock.now().timestamp()),
+        load_aws_signer=load_aws_signer,
+        google_tokens=google_tokens,
     )
 
 
