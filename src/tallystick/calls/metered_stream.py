@@ -58,8 +58,9 @@ class MeteredStream:
     async def next(self) -> bytes | None:
         """Return the next bytes for the client, None when there are no more.
 
-        A stream that breaks ends with an error event in the dialect's shape. Raises LedgerUnavailable when the event
-        can't be made safe: then the end must not leave.
+        A stream that breaks ends with an error event in the dialect's shape; where there is no such thing, its
+        UpstreamError is raised. Raises LedgerUnavailable when the event can't be made safe: then the end must not
+        leave.
         """
         if self._ended:
             return None
@@ -74,7 +75,10 @@ class MeteredStream:
         except UpstreamError as error:
             self._ended = True
             await self._settle("failure", Failure.of(error))
-            return CALLER_DIALECTS[self._call.request.dialect].render_stream_error(error)
+            dialect = CALLER_DIALECTS.get(self._call.request.dialect)
+            if dialect is None:  # Nothing can be said in bytes that nobody understands but that they break off.
+                raise
+            return dialect.render_stream_error(error)
         self._ended = True
         end = self._meter.finish()
         reported = self._meter.error

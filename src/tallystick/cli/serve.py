@@ -134,6 +134,7 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
 
     return Gateway(
         pipeline=pipeline,
+        passed_calls=services.passed_calls,
         authenticator=services.authenticator,
         snapshot=services.snapshot,
         health=HealthPages(services, authorize_admin=authorize_admin),

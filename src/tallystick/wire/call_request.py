@@ -17,8 +17,9 @@ Endpoint = Literal[
     "countTokens",
     "batchEmbedContents",
     "embedContent",
+    "pass_through",
 ]
-"""What is asked for, below `/v1/`."""
+"""What is asked for, below `/v1/`; `pass_through`: something of which only the bytes are known."""
 
 NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(
     ("embeddings", "messages/count_tokens", "countTokens", "batchEmbedContents", "embedContent")
