@@ -45,7 +45,7 @@ class Upstream:
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.read())
+        body = json.loads(await request.read() or b"{}")
         self.requests.append(body)
         self.headers.append(dict(request.headers))
         if self.answer is not None:
@@ -163,7 +163,7 @@ async def running_upstream() -> AsyncIterator[Upstream]:
     """Serve on a free loopback port for as long as the block lasts."""
     upstream = Upstream()
     application = web.Application(client_max_size=1 << 28)
-    application.router.add_post("/{path:.*}", upstream.handle)
+    application.router.add_route("*", "/{path:.*}", upstream.handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 _MESSAGES = [{"role": "user", "content": "Say hello."}]
+_MEDIA: tuple[tuple[str, str, dict[str, object]], ...] = (
+    ("/v1/images/generations", "Draw images.", {"prompt": "A tally stick."}),
+    ("/v1/audio/speech", "Speak a text.", {"input": "Hello.", "voice": "alloy"}),
+    ("/v1/moderations", "Judge texts.", {"input": "Hello."}),
+    ("/v1/rerank", "Rank documents by a query.", {"query": "Who owes whom?", "documents": ["A stick.", "A stone."]}),
+)
+"""Those that take JSON; forms are in the reference."""
 
 
 def data_plane_paths() -> dict[str, Any]:  # Any: a part of an OpenAPI document.
@@ -24,6 +31,10 @@ def data_plane_paths() -> dict[str, Any]:  # Any: a part of an OpenAPI document.
         },
         "/v1/embeddings": {
             "post": _call(calls, "Turn texts into vectors.", {"model": "demo", "input": ["hello"]}, ("model", "input"))
+        },
+        **{
+            path: {"post": _call(calls, summary, {"model": "demo", **example}, ("model", *example))}
+            for path, summary, example in _MEDIA
         },
         "/engines/{model}/chat/completions": {
             "post": _call(

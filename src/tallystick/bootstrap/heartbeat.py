@@ -39,7 +39,9 @@ class Instances:
         self._is_leader = is_leader
         self._started_at = clock.now()
         self.instance_id = new_event_id(self._started_at)
-        self.heartbeat = Heartbeat(store, describe=self._describe, clock=clock, metrics=metrics)
+        self.heartbeat = Heartbeat(
+            store, instance_id=self.instance_id, describe=self._describe, clock=clock, metrics=metrics
+        )
 
     async def shown(self) -> list[dict[str, object]]:
         """Return all that were heard of within a day, for the page `/health`; none while the database is away."""

@@ -16,6 +16,7 @@ from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, health_details
 from tallystick.bootstrap.heartbeat import Instances
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
+from tallystick.bootstrap.responses import Responses
 from tallystick.bootstrap.routing import open_shared_routing
 from tallystick.bootstrap.shared_work import build_shared_work
 from tallystick.bootstrap.stores import Store
@@ -40,6 +41,7 @@ from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.journal import JournalLimits
 from tallystick.ledger.service import LedgerService
 from tallystick.ledger.store import LedgerStore
+from tallystick.providers.base import Provider
 from tallystick.providers.passing import Passing
 from tallystick.providers.public_address import is_public
 from tallystick.providers.registry import build_providers
@@ -111,16 +113,11 @@ class Services:
         self.transport = _transport(settings.upstream)
         self._guarded_transport = _guarded_transport(settings)
         self.tracker = Tracker(clock=clock, metrics=metrics)
+        self.responses = Responses(key_ring, self.transport, snapshot=self.snapshot, clock=clock, metrics=metrics)
         self.pause_before_retry: Callable[[float], Awaitable[None]] = clock.sleep
         """How a call waits before it tries a deployment again; may be another until `start`."""
         self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
-        self._providers = build_providers(
-            self.transport,
-            new_id=lambda: new_event_id(clock.now()),
-            now_seconds=lambda: int(clock.now().timestamp()),
-            load_aws_signer=load_aws_signer,
-            google_tokens=self._google_tokens,
-        )
+        self._providers = _providers(self.transport, self._google_tokens, clock)
         self._passing = self._open_passing()
         self.budgets = self._open_budgets()
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
@@ -172,6 +169,7 @@ class Services:
             *self.shared_work.before,
             self.ledger,
             *self.shared_work.behind,
+            self.responses.watch,
             self.budgets.alerts,
             self.budgets.leases,
             self.feed,
@@ -228,6 +226,7 @@ class Services:
                 now=self.clock.now,
                 pause=self.pause_before_retry,
                 draw=random.random,
+                response_ids=self.responses.ids,
             ),
             attributor=attributor,
             blocked_customers=self.blocked_customers,
@@ -235,6 +234,8 @@ class Services:
             settler=self._settler,
             stream_limits=stream_limits,
             monotonic=self.clock.monotonic,
+            response_ids=self.responses.ids,
+            background=self.responses.watch,
         )
 
     async def _follow_prices(self) -> None:
@@ -327,6 +328,16 @@ def _transport(settings: UpstreamSettings, *, may_dial: Callable[[str], bool] | 
 def _guarded_transport(settings: Settings) -> Transport:
     """Return the connections to addresses that are no model's."""
     return _transport(settings.upstream, may_dial=None if settings.pass_through.allow_private_targets else is_public)
+
+
+def _providers(transport: Transport, google_tokens: GoogleTokensWhenNeeded, clock: Clock) -> Mapping[str, Provider]:
+    return build_providers(
+        transport,
+        new_id=lambda: new_event_id(clock.now()),
+        now_seconds=lambda: int(clock.now().timestamp()),
+        load_aws_signer=load_aws_signer,
+        google_tokens=google_tokens,
+    )
 
 
 def _ledger_service(

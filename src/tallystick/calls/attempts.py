@@ -18,6 +18,7 @@ import structlog
 from tallystick.calls.admission import Admitted
 from tallystick.calls.call import RunningCall
 from tallystick.calls.first_event import begin_stream, refusal_of
+from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Route
 from tallystick.calls.settle import Settler
 from tallystick.control.deployment import Deployment
@@ -29,6 +30,7 @@ from tallystick.routing.tracker import Tracker
 from tallystick.wire.call_options import CallOptions, MockFailure
 from tallystick.wire.dialect import PlainReading
 from tallystick.wire.error_envelope import envelope
+from tallystick.wire.responses_reading import ResponsesReading
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +79,7 @@ class Attempts:
         now: Callable[[], datetime],
         pause: Callable[[float], Awaitable[None]],
         draw: Callable[[], float],
+        response_ids: ResponseIds,
     ) -> None:
         self._providers = providers
         self._tracker = tracker
@@ -84,6 +87,7 @@ class Attempts:
         self._now = now
         self._pause = pause
         self._draw = draw
+        self._response_ids = response_ids
         # By identity, with the target itself, so that it lives as long as its id is used here.
         self._variants: dict[tuple[int, float, float], tuple[Target, Target]] = {}
 
@@ -177,6 +181,8 @@ class Attempts:
         provider = self._providers[deployment.target.provider]
         try:
             answer = await provider.send(request, self._target(deployment.target, route.options, request.stream))
+            if isinstance(answer.reading, ResponsesReading):
+                answer.reading = ResponsesReading(self._response_ids.teller(call.context.principal, deployment))
             answered = _read(answer) if answer.chunks is None else await _begun(answer, answer.chunks)
         except BadRequest:
             note.over(tokens=0, output_tokens=0, broke_off=False)

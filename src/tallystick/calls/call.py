@@ -16,7 +16,7 @@ from tallystick.errors import TallystickError, UpstreamRefused
 from tallystick.ledger.event import Attempt, CostStatus, SpendEvent, Status, UsageSource
 from tallystick.pricing.cost import price_usage
 from tallystick.pricing.price import Cost
-from tallystick.wire.call_request import CallRequest
+from tallystick.wire.call_request import NO_UNITS, CallRequest
 from tallystick.wire.reported import ReportedError
 from tallystick.wire.usage import Usage
 
@@ -32,6 +32,16 @@ CALL_TYPES: Mapping[str, str] = {
     "batchEmbedContents": "embedding",
     "embedContent": "embedding",
     "pass_through": PASS_THROUGH,
+    "responses": "responses",
+    "responses/compact": "responses",
+    "responses/input_tokens": "count_tokens",
+    "images/generations": "image_generation",
+    "images/edits": "image_edit",
+    "audio/transcriptions": "transcription",
+    "audio/translations": "translation",
+    "audio/speech": "speech",
+    "moderations": "moderation",
+    "rerank": "rerank",
 }
 
 
@@ -154,12 +164,19 @@ class RunningCall:
             )
         )
 
+    def input_usage(self) -> Usage:
+        """Return an estimate of what the call's input is billed as. The images of a request are its output."""
+        units = self.request.units
+        if units is NO_UNITS:
+            return Usage(input_tokens=self.input_tokens_estimate)
+        return msgspec.structs.replace(units, input_tokens=self.input_tokens_estimate, images=None, pixels=None)
+
     def intent(self) -> SpendEvent:
         """Return the event as it should read if nothing more is heard: interrupted, with the input's estimated cost."""
         return self.event(
             status="interrupted",
             ended_at=self.context.started_at,
-            usage=Usage(input_tokens=self.input_tokens_estimate),
+            usage=self.input_usage(),
             usage_source="estimated",
             failure=_PROCESS_DIED,
         )
@@ -170,7 +187,7 @@ class RunningCall:
         return self.event(
             status="failure" if crashed else "interrupted",
             ended_at=ended_at,
-            usage=usage or Usage(input_tokens=self.input_tokens_estimate),
+            usage=usage or self.input_usage(),
             usage_source="estimated",
             failure=_CRASHED if crashed else SERVER_STOPPED,
         )

@@ -127,16 +127,17 @@ def _output_limit_of(deployment: Deployment) -> int | None:
 class _Ceiling:
     """The most that one call costs, by how much it generates."""
 
-    __slots__ = ("_choices", "_has_audio", "_input_tokens", "_sheets", "_writes_cache")
+    __slots__ = ("_choices", "_has_audio", "_input_tokens", "_sheets", "_units", "_writes_cache")
 
     def __init__(self, request: CallRequest, sheets: Sequence[PriceSheet], input_tokens: int) -> None:
-        raw = request.raw
+        raw = request.said
         hidden = hides_names(raw)
         self._sheets = sheets
         self._input_tokens = input_tokens
         self._choices = request.choices
         self._writes_cache = hidden or b'"cache_control"' in raw
-        self._has_audio = hidden or any(mark in raw for mark in _AUDIO_MARKS)
+        self._units = request.units
+        self._has_audio = hidden or request.units.milliseconds is not None or any(mark in raw for mark in _AUDIO_MARKS)
 
     def at(self, output_tokens: int, *, milliseconds: int = 0) -> int:
         """Return nano-USD, at least 1. `output_tokens` are those of one choice."""
@@ -147,7 +148,8 @@ class _Ceiling:
                 output_tokens=output_tokens * self._choices,
                 writes_cache=self._writes_cache,
                 has_audio=self._has_audio,
-                milliseconds=milliseconds,
+                milliseconds=milliseconds if self._units.milliseconds is None else self._units.milliseconds,
+                units=self._units,
             )
             for sheet in self._sheets
         )

@@ -12,6 +12,7 @@ from tallystick.wire.reported import ReportedError
 from tallystick.wire.sse import StreamScanner
 
 _LOOKED_AT_BYTES: Final = 64 * 1024
+_ENDS: Final = (b"\n\n", b"\r\n\r\n")
 _STATUS_OF_WORDS: Final = (
     ("rate_limit", 429),
     ("too_many_requests", 429),
@@ -60,7 +61,7 @@ async def begin_stream(upstream: ClosableStream) -> ClosableStream:
     begun: list[bytes] = []
     try:
         await _read_first(chunks, begun)
-        failure = _failure_in(b"".join(begun))
+        failure = _failure_in(_first_event(b"".join(begun)))
     except BaseException:
         await upstream.aclose()
         raise
@@ -75,7 +76,7 @@ async def _read_first(chunks: AsyncIterator[bytes], begun: list[bytes]) -> None:
     while (chunk := await anext(chunks, None)) is not None:
         begun.append(chunk)
         size += len(chunk)
-        if _is_event(chunk if len(begun) == 1 else b"".join(begun)) or size > _LOOKED_AT_BYTES:
+        if _end_of_event(chunk if len(begun) == 1 else b"".join(begun)) or size > _LOOKED_AT_BYTES:
             return
 
 
@@ -92,10 +93,16 @@ def _status_of(error: ReportedError) -> int:
     return next((status for word, status in _STATUS_OF_WORDS if word in words), 502)
 
 
-def _is_event(begun: bytes) -> bool:
-    """Whether an event with data is whole. Comments, which keep connections alive, are no events."""
+def _first_event(begun: bytes) -> bytes:
+    """Return the first event alone: what comes behind it in the same piece is no failure at the beginning."""
+    return begun[: _end_of_event(begun) or len(begun)]
+
+
+def _end_of_event(begun: bytes) -> int:
+    """Return where the first event with data ends, 0 when it is not whole. Comments are no events."""
     place = begun.find(b"data:")
-    return place >= 0 and (begun.find(b"\n\n", place) >= 0 or begun.find(b"\r\n\r\n", place) >= 0)
+    ends = [end + len(mark) for mark in _ENDS if place >= 0 and (end := begun.find(mark, place)) >= 0]
+    return min(ends, default=0)
 
 
 def _failure_in(begun: bytes) -> UpstreamError | None:

@@ -25,6 +25,7 @@ from tallystick.wire.dialect import StreamMeter
 from tallystick.wire.token_estimate import estimate_output_tokens
 from tallystick.wire.usage import Usage
 
+_EVENT_STREAM = "text/event-stream"
 _CLIENT_LEFT = Failure(error_class="ClientDisconnected", error_code="499", message="The client left before the end.")
 
 
@@ -54,13 +55,13 @@ class MeteredStream:
         self._upstream: ClosableStream = answer.chunks
         self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
         self._ended = False
+        self._is_sound = call.request.endpoint == "audio/speech" and not self.content_type.startswith(_EVENT_STREAM)
 
     async def next(self) -> bytes | None:
         """Return the next bytes for the client, None when there are no more.
 
-        A stream that breaks ends with an error event in the dialect's shape; where there is no such thing, its
-        UpstreamError is raised. Raises LedgerUnavailable when the event can't be made safe: then the end must not
-        leave.
+        A stream that breaks ends with an error event in the dialect's shape; where there are no events, UpstreamError
+        is raised. Raises LedgerUnavailable when the event can't be made safe: then the end must not leave.
         """
         if self._ended:
             return None
@@ -75,9 +76,9 @@ class MeteredStream:
         except UpstreamError as error:
             self._ended = True
             await self._settle("failure", Failure.of(error))
-            dialect = CALLER_DIALECTS.get(self._call.request.dialect)
-            if dialect is None:  # Nothing can be said in bytes that nobody understands but that they break off.
-                raise
+            dialect = None if self._is_sound else CALLER_DIALECTS.get(self._call.request.dialect)
+            if dialect is None:
+                raise  # What is played as sound, or unknown, can't tell of an error: the connection breaks off.
             return dialect.render_stream_error(error)
         self._ended = True
         end = self._meter.finish()
@@ -159,4 +160,4 @@ class MeteredStream:
         begun = self._meter.begun_usage
         if begun is not None:
             return msgspec.structs.replace(begun, output_tokens=max(output_tokens, begun.output_tokens or 0))
-        return Usage(input_tokens=self._call.input_tokens_estimate, output_tokens=output_tokens)
+        return msgspec.structs.replace(self._call.input_usage(), output_tokens=output_tokens)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
+import msgspec
+
 from tallystick.calls.admission import Admitted, CallAdmission, Headers
 from tallystick.calls.answer_headers import AnswerHeaders, cost_header, time_headers
 from tallystick.calls.attempts import Answered, Attempts, UnusableAnswer, kind_of_failure, meant
 from tallystick.calls.attribution import Attribution, Attributor
+from tallystick.calls.background import BackgroundWatch
 from tallystick.calls.call import NO_FAILURE, NO_USAGE, CallContext, Failure, RunningCall
 from tallystick.calls.metered_stream import MeteredStream, StreamLimits
+from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Route, Router
 from tallystick.calls.settle import Settler
 from tallystick.errors import (
@@ -21,6 +25,7 @@ from tallystick.errors import (
     BudgetExceeded,
     BudgetUnknown,
     LedgerUnavailable,
+    NotFound,
     PermissionDenied,
     RateLimited,
     UpstreamError,
@@ -30,8 +35,9 @@ from tallystick.providers.base import Answer
 from tallystick.routing.choice import Wanted
 from tallystick.routing.failure import FailureKind
 from tallystick.wire.call_options import read_call_options
-from tallystick.wire.call_request import NOT_GENERATING, UNBILLED
+from tallystick.wire.call_request import NOT_GENERATING, UNBILLED, CallRequest
 from tallystick.wire.reported import AnswerFacts
+from tallystick.wire.responses_reading import ResponsesReading
 from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
 
@@ -62,6 +68,8 @@ class Pipeline:
         settler: Settler,
         stream_limits: StreamLimits,
         monotonic: Callable[[], float],
+        response_ids: ResponseIds,
+        background: BackgroundWatch,
     ) -> None:
         self._router = router
         self._attempts = attempts
@@ -71,6 +79,8 @@ class Pipeline:
         self._settler = settler
         self._stream_limits = stream_limits
         self._monotonic = monotonic
+        self._response_ids = response_ids
+        self._background = background
         self._answer_headers = AnswerHeaders()
 
     async def run(self, context: CallContext) -> PlainAnswer | MeteredStream:
@@ -87,8 +97,8 @@ class Pipeline:
         route = self._router.begin(
             context.principal,
             request.model,
-            read_call_options(request.raw, context.headers),
-            Wanted(attribution.tags, input_tokens.estimate, request.stream),
+            read_call_options(request.said, context.headers),
+            Wanted(attribution.tags, input_tokens.estimate, request.stream, self._continued(context)),
         )
         admitted = await self._admit(context, attribution, route, input_tokens)
         call = RunningCall(
@@ -158,6 +168,21 @@ class Pipeline:
         require_customer(attribution, self._blocked_customers)
         return attribution
 
+    def _continued(self, context: CallContext) -> str:
+        """Return the id of the deployment that has the response which the call goes on from; '' when there is none.
+
+        Raises BadRequest when it is not known, PermissionDenied when it belongs to somebody else.
+        """
+        request = context.request
+        if not request.previous_response_id:
+            return ""
+        try:
+            kept = self._response_ids.find(request.previous_response_id, context.principal)
+        except NotFound as error:
+            raise BadRequest(error.message, param="previous_response_id") from error
+        request.upstream_previous_id = kept.upstream_id
+        return kept.deployment_id
+
     async def _admit(
         self, context: CallContext, attribution: Attribution, route: Route, input_tokens: InputTokens
     ) -> Admitted:
@@ -224,6 +249,10 @@ class Pipeline:
         answer, reading = answered
         assert reading is not None
         facts = reading.facts
+        if _goes_on(answer, facts, call.request) and self._background.take(call, facts.response_id, self._settler):
+            return PlainAnswer(
+                status=answer.status, content_type=answer.content_type, body=reading.body, headers=headers
+            )
         usage, usage_source = _usage_of(call, facts, answer)
         event = call.event(
             status="failure" if facts.error is not None else "success",
@@ -257,7 +286,7 @@ class Pipeline:
             call.event(
                 status="failure",
                 ended_at=self._settler.now(),
-                usage=Usage(input_tokens=call.input_tokens_estimate),
+                usage=call.input_usage(),
                 usage_source="estimated",
                 failure=Failure.of(reason),
             )
@@ -274,20 +303,30 @@ def require_customer(attribution: Attribution, blocked_customers: Container[str]
         )
 
 
+def _goes_on(answer: Answer, facts: AnswerFacts, request: CallRequest) -> bool:
+    """Whether the upstream has only begun: what it counts is known later."""
+    return (
+        request.is_background
+        and isinstance(answer.reading, ResponsesReading)
+        and facts.usage is None
+        and facts.error is None
+        and bool(facts.response_id)
+    )
+
+
 def _usage_of(call: RunningCall, facts: AnswerFacts, answer: Answer) -> tuple[Usage, UsageSource]:
     """Return what is billed: what the provider counted, else an estimate; nothing where it bills nothing."""
     if call.request.endpoint in UNBILLED:
         return NO_USAGE, "none"
     if facts.usage is not None:
         return facts.usage, "provider"
+    if call.request.endpoint == "moderations":  # Most providers give them for nothing; who charges, counts.
+        return NO_USAGE, "none"
     return _estimated_usage(call, answer), "estimated"
 
 
 def _estimated_usage(call: RunningCall, answer: Answer) -> Usage:
     """Bound the usage of an answer that does not tell it: embeddings have no output, others their whole body."""
     if call.request.endpoint in NOT_GENERATING:
-        return Usage(input_tokens=call.input_tokens_estimate)
-    return Usage(
-        input_tokens=call.input_tokens_estimate,
-        output_tokens=estimate_output_tokens(len(answer.body)),
-    )
+        return call.input_usage()
+    return msgspec.structs.replace(call.input_usage(), output_tokens=estimate_output_tokens(len(answer.body)))

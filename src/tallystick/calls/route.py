@@ -101,7 +101,8 @@ class Route:
         settings = self.settings
         if self.options.fallbacks:
             self._check_named()
-        if len(members) == 1 and not settings.enable_tag_filtering and not settings.enable_pre_call_checks:
+        has_conditions = settings.enable_tag_filtering or settings.enable_pre_call_checks or self._wanted.deployment_id
+        if len(members) == 1 and not has_conditions:
             self.deployments = members
             return
         choice = self._enter(members)
@@ -110,7 +111,8 @@ class Route:
         if self.fall_back(choice.kind or FailureKind.RATE_LIMIT, group=members[0].model_group):
             return
         if choice.kind is not None:
-            raise BadRequest(choice.reason, param="messages" if choice.kind is FailureKind.CONTEXT_WINDOW else "tags")
+            field = "previous_response_id" if self._wanted.deployment_id else "tags"
+            raise BadRequest(choice.reason, param="messages" if choice.kind is FailureKind.CONTEXT_WINDOW else field)
         self._enter(members)
 
     def fall_back(self, kind: FailureKind, *, group: str | None = None) -> bool:

@@ -137,6 +137,7 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
         passed_calls=services.passed_calls,
         authenticator=services.authenticator,
         snapshot=services.snapshot,
+        kept_responses=services.responses.kept,
         health=HealthPages(services, authorize_admin=authorize_admin),
         fallback=create_admin_app(admin_services_of(services)),
         clock=services.clock,

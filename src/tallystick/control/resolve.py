@@ -11,7 +11,7 @@ import msgspec
 import pydantic
 
 from tallystick.config.accounting_settings import CostSettings
-from tallystick.config.model_list import LitellmParams, ModelEntry
+from tallystick.config.model_list import ModelEntry
 from tallystick.config.references import resolve_text
 from tallystick.control.candidates import Candidate
 from tallystick.control.deployment import Deployment, DeploymentRates
@@ -23,10 +23,13 @@ from tallystick.pricing.overrides import deployment_sheet
 from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import InvalidTarget, Target
 from tallystick.providers.catalog import MOCK_RESPONSE, build_target
+from tallystick.providers.openai_compatible import SPEAKS_RESPONSES
 from tallystick.providers.vertex import VERTEX_PARAMS
 
 _DEPTH_MAX: Final = 32
 _CREDENTIAL: Final = "litellm_credential_name"
+_RESPONSES_MODE: Final = "responses"
+"""`model_info.mode` of a deployment that is called by the Responses API, whatever its callers speak."""
 ANY_MODEL: Final = "*"
 """`litellm_params.model` of a wildcard group that passes any name on."""
 
@@ -153,17 +156,20 @@ def _target(entry: ModelEntry, around: Around) -> Target:
             drop_params=around.drop_params if params.drop_params is None else params.drop_params,
             stream_idle_seconds=params.stream_timeout or around.stream_timeout_seconds or timeout,
             aws=params.aws,
-            options=_options(params),
+            options=_options(entry),
             environment=around.environment,
         )
     except InvalidTarget as error:
         raise CannotServe(f"litellm_params.{error.field}", str(error)) from error
 
 
-def _options(params: LitellmParams) -> dict[str, object]:
+def _options(entry: ModelEntry) -> dict[str, object]:
     """Return what only some adapters need."""
-    given = {name: getattr(params, name) for name in (MOCK_RESPONSE, *VERTEX_PARAMS)}
-    return {name: value for name, value in given.items() if value is not None}
+    given = {name: getattr(entry.litellm_params, name) for name in (MOCK_RESPONSE, *VERTEX_PARAMS)}
+    options = {name: value for name, value in given.items() if value is not None}
+    if entry.model_info.mode == _RESPONSES_MODE:
+        options[SPEAKS_RESPONSES] = True
+    return options
 
 
 class _Price(NamedTuple):

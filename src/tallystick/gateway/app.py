@@ -16,6 +16,7 @@ from tallystick.access.presented import presented_key
 from tallystick.access.principal import Principal
 from tallystick.access.route_access import RouteKind, require_route
 from tallystick.calls.call import PASS_THROUGH, CallContext
+from tallystick.calls.kept_responses import KeptResponses
 from tallystick.calls.metered_stream import MeteredStream
 from tallystick.calls.model_choice import callable_models
 from tallystick.calls.passed_call import PassedCalls
@@ -37,6 +38,7 @@ from tallystick.gateway.http import (
     read_body,
     send_answer,
 )
+from tallystick.gateway.kept_responses import KeptPath, find_kept, serve_kept
 from tallystick.gateway.passed import ANYBODY, PassedPath, PassedPaths
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
@@ -73,6 +75,7 @@ class Gateway:
         authenticator: Authenticator,
         snapshot: Callable[[], Snapshot],
         health: HealthPages,
+        kept_responses: KeptResponses,
         fallback: ASGIApp,
         clock: Clock,
         metrics: Metrics,
@@ -84,6 +87,7 @@ class Gateway:
         self._authenticator = authenticator
         self._snapshot = snapshot
         self._health = health
+        self._kept_responses = kept_responses
         self._fallback = fallback
         self._clock = clock
         self._metrics = metrics
@@ -102,6 +106,8 @@ class Gateway:
             await self._serve(scope, receive, send, call=found[0], model=found[1])
         elif path in _MODEL_LIST_PATHS or (path.startswith(("/v1/models/", "/models/"))):
             await self._serve(scope, receive, send, call=None, model=None)
+        elif (kept := find_kept(path)) is not None:
+            await self._serve(scope, receive, send, call=None, model=None, kept=kept)
         elif (page := self._health.page(path)) is not None:
             await page(scope, receive, send)
         elif (passed := self._passed.find(path)) is not None:
@@ -110,9 +116,19 @@ class Gateway:
             await self._fallback(scope, receive, send)
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, *, call: CallPath | None, model: str | None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        call: CallPath | None,
+        model: str | None,
+        kept: KeptPath | None = None,
     ) -> None:
-        """Answer a request of the data plane, or say in the caller's dialect why not; without a call, list models."""
+        """Answer a request of the data plane, or say in the caller's dialect why not.
+
+        Without a call, it is about a kept response; without that, models are listed.
+        """
         dialect = OPENAI if call is None else call.dialect
 
         async def answer(begun: _Begun) -> None:
@@ -120,9 +136,9 @@ class Gateway:
             token = self._token(headers, scope["query_string"] if dialect in GEMINI_DIALECTS else b"")
             principal = await self._authenticate(token)
             if principal.allowed_routes or principal.key_type:
-                _require_route(principal, scope["path"], call)
+                _require_route(principal, scope["path"], call, kept)
             if call is None:
-                await self._show_models(scope, begun.send, principal, begun.ids)
+                await self._show(scope, begun.send, principal, begun.ids, kept)
                 return
             if scope["method"] != "POST":
                 await send_answer(begun.send, 405, _METHOD_NOT_ALLOWED, [(b"allow", b"POST"), *begun.ids])
@@ -203,6 +219,16 @@ class Gateway:
             return known
         return await self._authenticator.authenticate(token)
 
+    async def _show(
+        self, scope: Scope, send: Send, principal: Principal, ids: HeaderList, kept: KeptPath | None
+    ) -> None:
+        """Answer what costs nothing."""
+        if kept is None:
+            await self._show_models(scope, send, principal, ids)
+            return
+        method, query = scope["method"], scope["query_string"]
+        await serve_kept(self._kept_responses, kept, principal, send, method=method, query=query, ids=ids)
+
     async def _show_models(self, scope: Scope, send: Send, principal: Principal, ids: HeaderList) -> None:
         names = list(callable_models(principal, self._snapshot()))
         asked = _MODEL_PATH.fullmatch(scope["path"])
@@ -225,9 +251,11 @@ class Gateway:
         await send_answer(started, status, body, [*ids, *told, *more])
 
 
-def _require_route(principal: Principal, path: str, call: CallPath | None) -> None:
+def _require_route(principal: Principal, path: str, call: CallPath | None, kept: KeptPath | None) -> None:
     """Raise PermissionDenied when the key may not use this route, by whichever of its spellings it names it."""
-    if call is None:
+    if kept is not None:
+        require_route(principal, RouteKind.CALL, path, *kept.spellings)
+    elif call is None:
         require_route(principal, RouteKind.MODEL_LIST, path, *_MODEL_LIST_PATHS)
     else:
         require_route(principal, RouteKind.CALL, path, "/" + call.endpoint, "/v1/" + call.endpoint)

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 from urllib.parse import unquote_plus
 
 from tallystick.wire.anthropic_request import ANTHROPIC, parse_messages
-from tallystick.wire.call_request import CallRequest, Endpoint
+from tallystick.wire.call_request import MEDIA, CallRequest, Endpoint
+from tallystick.wire.form import is_form
 from tallystick.wire.gemini_request import (
     GEMINI,
     GEMINI_ARRAY,
@@ -16,7 +17,9 @@ from tallystick.wire.gemini_request import (
     parse_gemini_array,
     parse_gemini_stream,
 )
+from tallystick.wire.media_request import parse_media, parse_media_form
 from tallystick.wire.openai_request import OPENAI, parse_request
+from tallystick.wire.responses_request import RESPONSES, parse_responses
 
 
 class Parse(Protocol):
@@ -26,6 +29,13 @@ class Parse(Protocol):
         """Return the request; a model in the path wins over one in the body. Raises BadRequest."""
 
 
+class ParseForm(Protocol):
+    """Checks a request that is a form."""
+
+    def __call__(self, endpoint: Endpoint, raw: bytes, *, content_type: str, model_in_path: str | None) -> CallRequest:
+        """Return the request; see Parse."""
+
+
 class CallPath(NamedTuple):
     """What is asked for at a path."""
 
@@ -33,11 +43,15 @@ class CallPath(NamedTuple):
     dialect: str
     """In which errors are rendered, also of a body that can't be parsed."""
     parse: Parse
+    parse_form: ParseForm | None = None
+    """Of endpoints that take forms."""
     upstream_headers: tuple[bytes, ...] = ()
     """Headers of the caller that an upstream of the same dialect is to get."""
 
     def read(self, raw: bytes, headers: Mapping[bytes, bytes], *, model: str | None) -> CallRequest:
         """Read a request; `model` is the one in the path. Raises BadRequest."""
+        if self.parse_form is not None and is_form(content_type := headers.get(b"content-type", b"").decode("latin-1")):
+            return self.parse_form(self.endpoint, raw, content_type=content_type, model_in_path=model)
         request = self.parse(self.endpoint, raw, model_in_path=model)
         if not self.upstream_headers:
             return request
@@ -75,20 +89,37 @@ _CHAT = CallPath("chat/completions", OPENAI, parse_request)
 _COMPLETIONS = CallPath("completions", OPENAI, parse_request)
 _EMBEDDINGS = CallPath("embeddings", OPENAI, parse_request)
 _ANTHROPIC_HEADERS = (b"anthropic-version", b"anthropic-beta")
-_MESSAGES = CallPath("messages", ANTHROPIC, parse_messages, _ANTHROPIC_HEADERS)
-_COUNT_TOKENS = CallPath("messages/count_tokens", ANTHROPIC, parse_messages, _ANTHROPIC_HEADERS)
+_RESPONSES = CallPath("responses", RESPONSES, parse_responses)
+_COMPACT = CallPath("responses/compact", RESPONSES, parse_responses)
+_RESPONSES_INPUT = CallPath("responses/input_tokens", RESPONSES, parse_responses)
+_MESSAGES = CallPath("messages", ANTHROPIC, parse_messages, upstream_headers=_ANTHROPIC_HEADERS)
+_COUNT_TOKENS = CallPath("messages/count_tokens", ANTHROPIC, parse_messages, upstream_headers=_ANTHROPIC_HEADERS)
+_MEDIA: Mapping[str, CallPath] = {
+    endpoint: CallPath(endpoint, OPENAI, parse_media, parse_media_form) for endpoint in sorted(MEDIA)
+}
 _CALLS: Mapping[str, CallPath] = {
+    **{f"/v1/{endpoint}": call for endpoint, call in _MEDIA.items()},
+    **{f"/{endpoint}": call for endpoint, call in _MEDIA.items()},
+    "/v2/rerank": _MEDIA["rerank"],
     "/v1/chat/completions": _CHAT,
     "/chat/completions": _CHAT,
     "/v1/completions": _COMPLETIONS,
     "/completions": _COMPLETIONS,
     "/v1/embeddings": _EMBEDDINGS,
     "/embeddings": _EMBEDDINGS,
+    "/v1/responses": _RESPONSES,
+    "/responses": _RESPONSES,
+    "/v1/responses/compact": _COMPACT,
+    "/responses/compact": _COMPACT,
+    "/v1/responses/input_tokens": _RESPONSES_INPUT,
+    "/responses/input_tokens": _RESPONSES_INPUT,
     "/v1/messages": _MESSAGES,
     "/v1/messages/count_tokens": _COUNT_TOKENS,
 }
 _ENGINE_PATH = re.compile(
-    r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+?)/(?P<endpoint>chat/completions|completions|embeddings)"
+    r"(?:/v1)?(?:/openai/deployments|/engines)/(?P<model>.+?)/"
+    r"(?P<endpoint>chat/completions|completions|embeddings|images/(?:generations|edits)"
+    r"|audio/(?:transcriptions|translations|speech))"
 )
 _EVENTS = CallPath("generateContent", GEMINI, parse_gemini_stream)
 _ARRAY = CallPath("generateContent", GEMINI_ARRAY, parse_gemini_array)

@@ -83,7 +83,7 @@ class PassedPaths:
         path = "/".join(raw_path.split("/")[depth + 1 :])
         names = ("key",) if passed.takes_key_in_query else ()
         query = checked_query(scope["query_string"], key=key, key_names=names)
-        read = read_passed_body(body, headers.get(b"content-type", b"").decode("latin-1").strip().lower())
+        read = read_passed_body(body, headers.get(b"content-type", b"").decode("latin-1").strip())
         operation = Operation(passed.endpoint.path) if passed.endpoint is not None else _operation(passed, path, query)
         if operation.as_array:
             query = "&".join(part for part in (_without_alt(query), "alt=sse") if part)

@@ -7,11 +7,14 @@ from typing import Final
 
 from tallystick.pricing.cost import rate_in_force
 from tallystick.pricing.price import UNITS_PER_PRICE, PriceSheet
+from tallystick.wire.usage import Usage
 
 _PPM: Final = 1_000_000
 _MILLISECONDS_PER_HOUR: Final = 3_600_000
 _INPUT: Final[tuple[str, ...]] = ("input", "image_input")
 _CACHED_INPUT: Final[tuple[str, ...]] = ("cache_write", "cache_write_1h")
+_COUNTED: Final[tuple[str, ...]] = ("images", "pixels", "characters", "searches")
+_NOTHING: Final = Usage()
 _OUTPUT: Final[tuple[str, ...]] = ("output", "reasoning", "image_output")
 _ALL_OUTPUT: Final = frozenset((*_OUTPUT, "audio_output"))
 
@@ -24,11 +27,12 @@ def cost_ceiling(
     writes_cache: bool = False,
     has_audio: bool = False,
     milliseconds: int = 0,
+    units: Usage = _NOTHING,
 ) -> int:
     """Return the most, in nano-USD, that a call with so many tokens and of this length costs, rounded up.
 
-    Parts of the input or the output may have rates of their own: the dearest counts for all. What is charged by search
-    or by image can't be known before the call, and is not in it.
+    Parts of the input or the output may have rates of their own: the dearest counts for all. `units` are images,
+    pixels, characters and searches, where the request tells them; others can't be known before the call.
     """
     inputs, outputs = _INPUT, _OUTPUT
     if writes_cache:
@@ -40,6 +44,7 @@ def cost_ceiling(
         input_tokens * _dearest(sheet, inputs, input_tokens)
         + output_tokens * _dearest(sheet, outputs, input_tokens)
         + _dearest(sheet, ("requests",), input_tokens)
+        + sum((getattr(units, unit) or 0) * _dearest(sheet, (unit,), input_tokens) for unit in _COUNTED)
         - (-milliseconds * _dearest(sheet, ("hours",), input_tokens) // _MILLISECONDS_PER_HOUR)
     )
     if sheet.discount_ppm or sheet.margin_ppm:

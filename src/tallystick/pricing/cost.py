@@ -59,6 +59,8 @@ UNITS: Mapping[str, Unit] = {
         Unit(name="image_output", counted="image_output_tokens", parent="output"),
         Unit(name="output", counted="output_tokens"),
         Unit(name="images", counted="images"),
+        Unit(name="pixels", counted="pixels"),
+        Unit(name="characters", counted="characters"),
         # Hours, not seconds: prices per hour, minute and second are all whole numbers per hour.
         Unit(name="hours", counted="milliseconds", quantity_per_unit=_MILLISECONDS_PER_HOUR),
         Unit(name="searches", counted="searches"),

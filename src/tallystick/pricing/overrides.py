@@ -37,6 +37,11 @@ UNITS_OF_PRICE_FIELDS: Mapping[str, tuple[str, int]] = {
     "input_cost_per_image_token": ("image_input", 1),
     "output_cost_per_image_token": ("image_output", 1),
     "output_cost_per_image": ("images", 1),
+    "input_cost_per_image": ("images", 1),
+    "input_cost_per_pixel": ("pixels", 1),
+    "output_cost_per_pixel": ("pixels", 1),
+    "input_cost_per_character": ("characters", 1),
+    "input_cost_per_query": ("searches", 1),
     "input_cost_per_second": ("hours", _SECONDS_PER_HOUR),
     "output_cost_per_second": ("hours", _SECONDS_PER_HOUR),
     "input_cost_per_request": ("requests", 1),
@@ -98,7 +103,7 @@ def _own_rates(prices: Mapping[str, Decimal], listed: Mapping[str, Rate], deploy
         rate = nano_usd_per_million(usd * factor)
         match = TIER_SUFFIX.search(field)
         if match is None:
-            # Prices per second of input and of output are both prices per second of the call.
+            # Prices per second of input and of output are both prices per second of the call; so it is with images.
             bases[unit] = bases.get(unit, 0) + rate
         else:
             above = int(match.group(1)) * 1000

@@ -78,6 +78,7 @@ _UNITS_OF_PRICE_KEYS: Mapping[str, tuple[str, int]] = {
     "input_audio_hours": ("hours", 1),
     "web_searches_kcount": ("searches", 1_000),
     "requests_kcount": ("requests", 1_000),
+    "input_mchars": ("characters", 1_000_000),
 }
 
 _PROVIDERS_BY_ID: Mapping[str, Provider] = {provider.id: provider for provider in genai_providers}

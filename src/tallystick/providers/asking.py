@@ -26,14 +26,25 @@ class RefusalReader(Protocol):
 
 
 async def ask(
-    transport: Transport, destination: Destination, body: bytes, target: Target, *, stream: bool, dialect: RefusalReader
+    transport: Transport,
+    destination: Destination,
+    body: bytes,
+    target: Target,
+    *,
+    stream: bool,
+    dialect: RefusalReader,
+    method: str = "POST",
+    timeout_seconds: float | None = None,
 ) -> RawAnswer:
-    """Post a body and return the answer. Raises UpstreamRefused, UpstreamTimeout and its siblings; see Transport."""
+    """Send a body and return the answer; without a time of its own, the target's holds.
+
+    Raises UpstreamRefused, UpstreamTimeout and its siblings; see Transport.
+    """
     answer = await transport.send(
-        "POST",
+        method,
         destination,
         body,
-        timeout_seconds=target.timeout_seconds,
+        timeout_seconds=target.timeout_seconds if timeout_seconds is None else timeout_seconds,
         stream=stream,
         stream_idle_seconds=target.stream_idle_seconds,
     )

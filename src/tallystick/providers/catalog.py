@@ -90,12 +90,14 @@ FAMILIES: Mapping[str, Family] = {
         api_base="https://router.huggingface.co/v1",
         key_environment=("HF_TOKEN", "HUGGINGFACE_API_KEY", "HUGGINGFACE_API_TOKEN"),
     ),
+    "jina_ai": Family(api_base="https://api.jina.ai/v1", key_environment=("JINA_AI_API_KEY", "JINA_API_KEY")),
     "ollama": Family(
         api_base="http://localhost:11434/v1",
         key_environment=("OLLAMA_API_KEY",),
         base_environment=("OLLAMA_API_BASE",),
         key_required=False,
     ),
+    "voyage": Family(api_base="https://api.voyageai.com/v1", key_environment=("VOYAGE_API_KEY",)),
     "vllm": _OWN_SERVER,
     "hosted_vllm": Family(
         key_environment=("HOSTED_VLLM_API_KEY",), base_environment=("HOSTED_VLLM_API_BASE",), key_required=False
@@ -116,7 +118,7 @@ _FIELD_OF_HEADER = {
     "x-api-key": "api_key",
     "openai-organization": "organization",
 }
-_COHERE_ENDPOINT = re.compile(r"(?:/v[12](?:/(?:chat|embed))?)$")
+_COHERE_ENDPOINT = re.compile(r"(?:/v[12](?:/(?:chat|embed|rerank))?)$")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
@@ -254,7 +256,7 @@ def _base_of(provider: str, api_base: str) -> str:
         raise InvalidTarget("api_base", f"api_base is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidTarget("api_base", "api_base must be a base URL such as https://host/v1, without a query")
-    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages"):
+    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/responses", "/rerank"):
         base = base.removesuffix(endpoint)
     if FAMILIES[provider].adapter == "anthropic" and not base.endswith("/v1"):
         base += "/v1"

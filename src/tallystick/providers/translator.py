@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from tallystick.errors import Untranslatable
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.transport import RawAnswer
-from tallystick.wire.call_request import UNBILLED, CallRequest
+from tallystick.wire.call_request import MEDIA, UNBILLED, CallRequest
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import UpstreamDialect
@@ -16,6 +17,7 @@ from tallystick.wire.gemini_request import GEMINI_DIALECTS
 from tallystick.wire.native_reading import COUNTED
 from tallystick.wire.openai_chat_upstream import OpenAIChat
 from tallystick.wire.openai_request import OPENAI, parse_request
+from tallystick.wire.responses_request import RESPONSES
 from tallystick.wire.token_estimate import estimate_input_tokens
 from tallystick.wire.translation import TranslatedReading, translate
 
@@ -57,6 +59,11 @@ class Translator:
         self, request: CallRequest, target: Target, answer: Callable[[CallRequest, Target], Answer]
     ) -> Answer:
         """Let an upstream of this process, which speaks OpenAI's dialect, answer."""
+        if request.endpoint in MEDIA:
+            raise Untranslatable(
+                f"The model '{request.model[:256]}' is made up in this process, which has no /v1/{request.endpoint}.",
+                param="model",
+            )
         if request.dialect == OPENAI:
             return answer(request, target)
 
@@ -72,5 +79,8 @@ _LOCAL = OpenAIChat(asks_usage=True, names_completion_tokens=False)
 def _counted(request: CallRequest) -> Answer:
     """Estimate what the upstream can't be asked: to count tokens is said in each dialect by its own providers only."""
     name = "totalTokens" if request.dialect in GEMINI_DIALECTS else "input_tokens"
-    body = msgspec.json.encode({name: estimate_input_tokens(request).estimate})
+    counted: dict[str, object] = {name: estimate_input_tokens(request).estimate}
+    if request.dialect == RESPONSES:
+        counted["object"] = "response.input_tokens"
+    body = msgspec.json.encode(counted)
     return Answer(status=200, content_type=_JSON, headers={"content-type": _JSON}, reading=COUNTED, body=body)

@@ -20,6 +20,8 @@ class Wanted(NamedTuple):
     tags: Sequence[str] = ()
     input_tokens: int = 0
     stream: bool = False
+    deployment_id: str = ""
+    """The only one that can serve it: it has the response that the call goes on from."""
 
 
 class Choice(NamedTuple):
@@ -42,6 +44,11 @@ def choose(
     draw: Callable[[], float],
 ) -> Choice:
     """Return what a call may try of a group's deployments, which are at least one."""
+    if wanted.deployment_id:
+        deployments = [each for each in deployments if each.deployment_id == wanted.deployment_id]
+        if not deployments:
+            reason = f"'previous_response_id': the response was not made by '{group}': ask the model that made it."
+            return Choice((), FailureKind.BAD_REQUEST, reason)
     if settings.enable_tag_filtering:
         deployments = tagged(deployments, wanted.tags, match_any=settings.tag_filtering_match_any)
         if not deployments:

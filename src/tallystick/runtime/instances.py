@@ -71,9 +71,16 @@ class Heartbeat:
     name = "heartbeat"
 
     def __init__(
-        self, store: InstanceStore, *, describe: Callable[[], Instance], clock: Clock, metrics: Metrics
+        self,
+        store: InstanceStore,
+        *,
+        instance_id: str,
+        describe: Callable[[], Instance],
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._store = store
+        self._instance_id = instance_id
         self._describe = describe
         self._clock = clock
         self._loop = SupervisedLoop(self.name, self._run, clock=clock, metrics=metrics)
@@ -86,7 +93,7 @@ class Heartbeat:
         await self._loop.stop()
         try:
             async with asyncio.timeout(_STORE_SECONDS_MAX):
-                await self._store.leave(self._describe().instance_id)
+                await self._store.leave(self._instance_id)
         except (StoreError, TimeoutError) as error:
             _log.debug("instance_not_left", reason=str(error))
 

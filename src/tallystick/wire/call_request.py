@@ -7,6 +7,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from tallystick.wire.form import Form
+from tallystick.wire.usage import Usage
+
 Endpoint = Literal[
     "chat/completions",
     "completions",
@@ -18,15 +21,49 @@ Endpoint = Literal[
     "batchEmbedContents",
     "embedContent",
     "pass_through",
+    "responses",
+    "responses/compact",
+    "responses/input_tokens",
+    "images/generations",
+    "images/edits",
+    "audio/transcriptions",
+    "audio/translations",
+    "audio/speech",
+    "moderations",
+    "rerank",
 ]
 """What is asked for, below `/v1/`; `pass_through`: something of which only the bytes are known."""
 
 NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(
-    ("embeddings", "messages/count_tokens", "countTokens", "batchEmbedContents", "embedContent")
+    (
+        "embeddings",
+        "messages/count_tokens",
+        "countTokens",
+        "batchEmbedContents",
+        "embedContent",
+        "responses/input_tokens",
+        "moderations",
+        "rerank",
+    )
 )
 """Endpoints whose answers have no output tokens."""
-UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens", "countTokens"))
+UNBILLED: Final[frozenset[Endpoint]] = frozenset(("messages/count_tokens", "countTokens", "responses/input_tokens"))
 """Endpoints that no provider charges for."""
+MEDIA: Final[frozenset[Endpoint]] = frozenset(
+    (
+        "images/generations",
+        "images/edits",
+        "audio/transcriptions",
+        "audio/translations",
+        "audio/speech",
+        "moderations",
+        "rerank",
+    )
+)
+"""Endpoints that are no conversations: passed through, and never translated."""
+
+
+NO_UNITS: Final = Usage()
 
 
 class CallRequest(msgspec.Struct, kw_only=True):
@@ -62,3 +99,22 @@ class CallRequest(msgspec.Struct, kw_only=True):
     token_id_bytes: int = 0
     """How many bytes of `raw` those are."""
     mock_response: str | None = None
+    previous_response_id: str = ""
+    """The earlier response that this one goes on from, by the id that the caller has."""
+    upstream_previous_id: str = ""
+    """The same by the id that the upstream has; see `calls.response_ids`."""
+    is_background: bool = False
+    """The upstream is to answer at once, and to generate afterwards."""
+    form: Form | None = None
+    """Of a body that is a form: where its parts lie in `raw`."""
+    form_text: bytes = b""
+    """Of a form: what it says in words, as JSON. Its files are not in it."""
+    units: Usage = NO_UNITS
+    """What is billed besides tokens, as far as the request tells."""
+    answer_format: str = ""
+    """The `response_format` of sound, the `stream_format` of speech."""
+
+    @property
+    def said(self) -> bytes:
+        """What the request says in words, as JSON: all of it, but for files."""
+        return self.raw if self.form is None else self.form_text

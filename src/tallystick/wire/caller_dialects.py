@@ -9,8 +9,15 @@ from tallystick.wire.dialect import CallerDialect
 from tallystick.wire.gemini_caller import GeminiCaller
 from tallystick.wire.gemini_request import GEMINI, GEMINI_ARRAY
 from tallystick.wire.openai_chat_caller import OpenAIChatCaller
+from tallystick.wire.responses_caller import ResponsesCaller
 
 CALLER_DIALECTS: Mapping[str, CallerDialect] = {
     dialect.name: dialect
-    for dialect in (OpenAIChatCaller(), AnthropicCaller(), GeminiCaller(GEMINI), GeminiCaller(GEMINI_ARRAY))
+    for dialect in (
+        OpenAIChatCaller(),
+        AnthropicCaller(),
+        GeminiCaller(GEMINI),
+        GeminiCaller(GEMINI_ARRAY),
+        ResponsesCaller(),
+    )
 }

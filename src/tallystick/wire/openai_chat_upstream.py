@@ -73,7 +73,7 @@ class OpenAIChat(NamedTuple):
             body.update(_tools(said))
         if said.response_format is not None:
             body["response_format"] = _response_format(said)
-        if said.reasoning is not None and (effort := _effort(said.reasoning)):
+        if said.reasoning is not None and (effort := effort_of(said.reasoning)):
             body["reasoning_effort"] = effort
         return Written(_ENCODER.encode(body), tuple(unsaid))
 
@@ -312,7 +312,8 @@ def _response_format(said: Conversation) -> Mapping[str, object]:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _effort(reasoning: Reasoning) -> str:
+def effort_of(reasoning: Reasoning) -> str:
+    """Return the effort that is meant; '' for none that can be said."""
     if reasoning.effort:
         return "xhigh" if reasoning.effort == "max" else reasoning.effort  # The most that there is here.
     if reasoning.off or reasoning.budget_tokens is None:

@@ -34,7 +34,7 @@ def upstream_body(request: CallRequest, *, model: str, ask_usage: bool) -> bytes
     if ask_usage and request.stream and not request.client_wants_usage:
         fields["stream_options"] = _asking_usage(fields.get("stream_options"))
     if request.metadata:
-        _replace_metadata(request, fields)
+        replace_metadata(request, fields)
     return _ENCODER.encode(fields)
 
 
@@ -125,7 +125,7 @@ def _output_limit(body: _Body) -> int | None:
     return min(max(limits), OUTPUT_TOKENS_MAX)
 
 
-def _replace_metadata(request: CallRequest, fields: dict[str, msgspec.Raw]) -> None:
+def replace_metadata(request: CallRequest, fields: dict[str, msgspec.Raw]) -> None:
     """Forward what is the caller's own; an upstream takes text values only, so anything else stays here."""
     forwarded = {key: value for key, value in request.metadata.items() if key not in GATEWAY_METADATA_KEYS}
     if not forwarded or not all(isinstance(value, str) for value in forwarded.values()):

@@ -15,7 +15,9 @@ _COUNT_MAX = 1_000_000_000  # Above any model's limit: such a number is garbled,
 _TICKS_PER_NANO_USD = 10  # xAI counts in ticks of 10⁻¹⁰ USD.
 
 
-class _PromptDetails(msgspec.Struct, gc=False):
+class PromptDetails(msgspec.Struct, gc=False):
+    """Of which kinds the tokens of the prompt are."""
+
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     cache_creation_tokens: int | None = None
@@ -23,13 +25,17 @@ class _PromptDetails(msgspec.Struct, gc=False):
     image_tokens: int | None = None
 
 
-class _CompletionDetails(msgspec.Struct, gc=False):
+class CompletionDetails(msgspec.Struct, gc=False):
+    """Of which kinds the generated tokens are."""
+
     reasoning_tokens: int | None = None
     audio_tokens: int | None = None
     image_tokens: int | None = None
 
 
-class _CostDetails(msgspec.Struct, gc=False):
+class CostDetails(msgspec.Struct, gc=False):
+    """What a router paid to the model's provider."""
+
     upstream_inference_cost: Decimal | None = None
 
 
@@ -43,13 +49,13 @@ class ReportedUsage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None  # deepseek
     cached_tokens: int | None = None  # together, moonshot
     reasoning_tokens: int | None = None
     cost: msgspec.Raw = msgspec.Raw()  # openrouter: a number; perplexity: an object
-    cost_details: _CostDetails | None = None
+    cost_details: CostDetails | None = None
     cost_in_usd_ticks: int | None = None  # xai
     is_byok: bool | None = None
     server_tool_use_details: _ToolDetails | None = None
@@ -171,7 +177,7 @@ def _without_garbled(usage: Usage) -> Usage:
     return Usage(**{name: value for name, value in counts.items() if _is_count(value)})
 
 
-def _cache_writes(prompt: _PromptDetails) -> int | None:
+def _cache_writes(prompt: PromptDetails) -> int | None:
     return prompt.cache_creation_tokens if prompt.cache_write_tokens is None else prompt.cache_write_tokens
 
 

@@ -13,10 +13,13 @@ from tallystick.wire.call_request import Endpoint
 from tallystick.wire.dialect import Reading
 from tallystick.wire.gemini_native import GeminiReading
 from tallystick.wire.gemini_request import GEMINI, GEMINI_ARRAY
-from tallystick.wire.native_reading import COUNTED
+from tallystick.wire.native_reading import COUNTED, NativeReading
 from tallystick.wire.openai_reading import USAGE_SHOWN
 from tallystick.wire.openai_request import OPENAI
 from tallystick.wire.passed_readings import COHERE_CHAT, COHERE_PLAIN, CONVERSE, INVOCATION, OPAQUE, OPENAI_OTHERS
+from tallystick.wire.responses_answer import read_facts as read_response
+from tallystick.wire.responses_request import RESPONSES
+from tallystick.wire.responses_stream import ResponsesEvents
 
 Prefix = Literal["openai", "anthropic", "gemini", "vertex_ai", "bedrock", "cohere"]
 PREFIXES: Final[Mapping[Prefix, str]] = {
@@ -114,10 +117,16 @@ _GOOGLE_ENDPOINTS: Final[Mapping[str, Endpoint]] = {
 _BEDROCK: Final = re.compile(
     r"model/(?P<model>[^/]+)/(?P<method>converse|converse-stream|invoke|invoke-with-response-stream|count-tokens)"
 )
+_RESPONSES: Final = NativeReading(read_facts=read_response, stream_events=lambda: ResponsesEvents().read)
 _KNOWN: Final[Mapping[str, Mapping[str, Operation]]] = {
     "openai": {
         endpoint: Operation(endpoint, USAGE_SHOWN, USAGE_SHOWN, endpoint, OPENAI)
         for endpoint in ("chat/completions", "completions", "embeddings")
+    }
+    | {
+        "responses": Operation("responses", _RESPONSES, _RESPONSES, "responses", RESPONSES),
+        "responses/compact": Operation("responses/compact", _RESPONSES, _RESPONSES, "responses/compact", RESPONSES),
+        "responses/input_tokens": Operation("responses/input_tokens", COUNTED, COUNTED, "responses/input_tokens"),
     },
     "anthropic": {
         "messages": Operation("messages", ANTHROPIC_READING, ANTHROPIC_READING, "messages", ANTHROPIC),

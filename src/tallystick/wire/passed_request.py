@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final
 
 import msgspec
 
 from tallystick.errors import BadRequest
+from tallystick.wire.form import is_form, read_form, texts_of
 from tallystick.wire.gateway_fields import OUTPUT_TOKENS_MAX
 from tallystick.wire.token_estimate import hides_names
-
-_MODEL_PART: Final = re.compile(
-    rb'content-disposition:[^\r\n]*;\s*name="?model"?[ \t]*(?:;[^\r\n]*)?\r?\n'
-    rb"(?:[^\r\n]+\r?\n)*\r?\n(?P<model>[^\r\n]*)",
-    re.IGNORECASE,
-)
 
 
 class PassedBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,17 +30,18 @@ class PassedBody(msgspec.Struct, frozen=True, kw_only=True):
 def read_passed_body(raw: bytes, content_type: str) -> PassedBody:
     """Read a body, of which nothing has to be right. Raises BadRequest when it names several models.
 
-    Which of two the provider would take nobody knows, and the caller may be allowed only one of them.
+    Which of two the provider would take nobody knows, and the caller may be allowed only one of them. The same goes for
+    a form that could be read in two ways.
     """
-    if content_type.startswith("multipart/"):
-        return PassedBody(model=_one_model({each.decode("utf-8", "replace") for each in _MODEL_PART.findall(raw)}))
+    if is_form(content_type):
+        return PassedBody(model=texts_of(read_form(raw, content_type), raw).get("model", ""))
     if raw[:64].lstrip()[:1] != b"{":
         return PassedBody()
     try:
         body = _BODY.decode(raw)
         # Almost always it stands there once, and in plain letters.
         if raw.count(b'"model"') > 1 or hides_names(raw):
-            _one_model(_models_in(raw))
+            _require_one(_models_in(raw))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return PassedBody()
     config = _Config()
@@ -120,10 +115,9 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _one_model(models: set[str]) -> str:
+def _require_one(models: set[str]) -> None:
     if len(models) > 1:
         raise BadRequest("The body names more than one model.", param="model")
-    return next(iter(models), "")
 
 
 def _models_in(raw: bytes) -> set[str]:

@@ -43,7 +43,7 @@ class InputTokens(NamedTuple):
 
 def estimate_input_tokens(request: CallRequest) -> InputTokens:
     """Estimate the tokens of a whole request; encoded images, sound and files count as media, not as text."""
-    text, tokens = _without_media(request.raw)
+    text, tokens = _without_media(request.said)
     text_bytes = len(text) - request.token_id_bytes
     tokens += request.token_ids
     usual, least = _BYTES_PER_TOKEN, _BYTES_PER_TOKEN_AT_LEAST

@@ -67,7 +67,7 @@ async def asked(
 
 def recordings() -> list[Any]:
     found = []
-    for file in ("anthropic", "bedrock", "cohere", "gemini", "exchanges"):
+    for file in ("anthropic", "bedrock", "cohere", "gemini", "responses", "exchanges"):
         for line in (RECORDINGS / f"{file}.jsonl").read_text().splitlines():
             exchange = json.loads(line)
             if exchange["provider"] in BASES:
@@ -85,7 +85,7 @@ def told(exchange: dict[str, Any]) -> tuple[int | None, int | None] | None:
     usage, provider = exchange["usage"], exchange["provider"]
     if not usage or "count_tokens" in exchange["path"]:
         return None
-    if provider == "openai":
+    if provider == "openai" and "prompt_tokens" in usage:
         return usage["prompt_tokens"], usage.get("completion_tokens")
     if provider == "gemini":
         whole = usage["promptTokenCount"] + usage.get("toolUsePromptTokenCount", 0)
@@ -256,6 +256,8 @@ async def test_lists_of_models_hold(upstream: AnyUpstream, tmp_path: Path) -> No
         assert await status_of(b'{"mod\\u0065l": "gpt-4o-mini", "messages": [], "model": "gpt-4o"}') == 400
         form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-4o-mini\r\n--b--\r\n'
         assert await status_of(form, **{"content-type": "multipart/form-data; boundary=b"}) == 403
+        twice = form.replace(b"--b--", form.replace(b"--b--\r\n", b"") + b"--b--")
+        assert await status_of(twice, **{"content-type": "multipart/form-data; boundary=b"}) == 400
         await gateway.events(1)
     assert len(upstream.came) == 1
 

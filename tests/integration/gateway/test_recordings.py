@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
 
-import genai_prices
 import pytest
 from aiohttp import web
 
 from gateway_kit import running_gateway
-from tallystick.ledger.event import SpendEvent
+from recorded_costs import check_cost
 from upstream import running_upstream
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings" / "exchanges.jsonl"
@@ -56,28 +53,6 @@ def expected_usage(exchange: dict[str, Any]) -> dict[str, int] | None:
     return {name: value for name, value in expected.items() if value is not None}
 
 
-def independent_cost(event: SpendEvent, provider: str) -> int | None:
-    """Price the event's usage by genai-prices' own calculation; None for a model without a price."""
-    usage = event.usage
-    try:
-        price = genai_prices.calc_price(
-            genai_prices.Usage(
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cache_read_tokens=usage.cache_read_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                input_audio_tokens=usage.audio_input_tokens,
-                output_audio_tokens=usage.audio_output_tokens,
-            ),
-            model_ref=event.model.split("/", 1)[1] if provider.startswith("huggingface") else event.model,
-            provider_id={"huggingface": "huggingface_together"}.get(provider, provider),
-            genai_request_timestamp=datetime.now(UTC),
-        )
-    except LookupError:
-        return None
-    return int((price.total_price * 10**9).to_integral_value(ROUND_HALF_EVEN))
-
-
 @pytest.mark.parametrize("exchange", list(exchanges()))
 async def test_a_recorded_exchange(exchange: dict[str, Any], tmp_path: Path) -> None:
     provider, request = exchange["provider"], exchange["request"]
@@ -114,19 +89,3 @@ async def test_a_recorded_exchange(exchange: dict[str, Any], tmp_path: Path) -> 
     actual = {name: getattr(event.usage, name) for name in expected}
     assert actual == expected
     check_cost(event, exchange)
-
-
-def check_cost(event: SpendEvent, exchange: dict[str, Any]) -> None:
-    reported = exchange["usage"].get("cost")
-    if reported is not None and not exchange["usage"].get("is_byok"):
-        assert event.cost_status == "reported"
-        assert event.cost_nano_usd == int((Decimal(str(reported)) * 10**9).to_integral_value(ROUND_HALF_EVEN))
-        return
-    if event.cost_status == "reported":
-        return
-    cost = independent_cost(event, exchange["provider"])
-    if cost is None:
-        assert (event.cost_status, event.cost_nano_usd) == ("unpriced", 0)
-    else:
-        assert (event.cost_status, event.cost_nano_usd) == ("priced" if cost else "free", cost)
-    assert sum(event.cost_breakdown.values()) == event.cost_nano_usd

@@ -12,6 +12,7 @@ from tallystick.control.deployment import Deployment
 from tallystick.pricing.price import PriceSheet, Rate
 from tallystick.providers.base import Target
 from tallystick.wire.call_request import Endpoint
+from tallystick.wire.media_request import parse_media, parse_media_form
 from tallystick.wire.openai_request import parse_request
 from tallystick.wire.token_estimate import estimate_input_tokens
 
@@ -53,6 +54,39 @@ def test_what_is_charged_by_other_things_than_tokens_is_not_free(unit: str) -> N
 def test_where_time_has_a_price_a_call_holds_a_minute_if_it_can() -> None:
     found = estimate({"hours": 60 * 10**6 * USD})
     assert (found.need_nano_usd, found.full_nano_usd) == (1, USD)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "unit", "fields", "count"),
+    [
+        ("images/generations", "images", {"prompt": "a", "n": 3}, 3),
+        ("images/generations", "pixels", {"prompt": "a", "n": 2, "size": "512x256"}, 2 * 512 * 256),
+        ("images/generations", "output", {"prompt": "a", "n": 2, "quality": "low"}, 2 * 408),
+        ("audio/speech", "characters", {"input": "äöü" * 100}, 300),
+        ("rerank", "searches", {"query": "q", "documents": ["a"] * 101}, 2),
+    ],
+)
+def test_what_a_request_tells_of_its_units_is_held(
+    endpoint: Endpoint, unit: str, fields: dict[str, Any], count: int
+) -> None:
+    request = parse_media(endpoint, json.dumps({"model": "g"} | fields).encode())
+    sheets = [deployment({unit: 10**6 * USD})]
+    found = CallEstimator(output_tokens_default=4096).estimate(request, sheets, estimate_input_tokens(request))
+    assert found is not None
+    assert (found.need_nano_usd, found.takes_the_rest) == (count * USD, False)
+
+
+def test_sound_is_held_for_as_long_as_it_lasts() -> None:
+    head = b'--cut\r\nContent-Disposition: form-data; name="model"\r\n\r\ng\r\n--cut\r\n'
+    head += b'Content-Disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n'
+    raw = head + bytes(3600 * 4000) + b"\r\n--cut--"
+    request = parse_media_form("audio/transcriptions", raw, content_type="multipart/form-data; boundary=cut")
+    sheets = [deployment({"hours": 10**6 * USD})]
+    tokens = estimate_input_tokens(request)
+    found = CallEstimator(output_tokens_default=4096).estimate(request, sheets, tokens)
+    assert found is not None
+    assert found.need_nano_usd == USD
+    assert tokens.bound < 36_100  # The bytes of a file are not read as words.
 
 
 def test_only_what_is_free_everywhere_is_free() -> None:

@@ -57,6 +57,15 @@ async def test_all_of_it_is_passed_on(chunks):
     assert not upstream.closed
 
 
+async def test_an_error_behind_the_first_event_is_passed_on_though_both_came_at_once():
+    """What the first one has, in whichever dialect, was perhaps billed."""
+    begun = b'data: {"candidates": [{"content": {"parts": [{"text": "So"}]}}]}\r\n\r\n'
+    error = b'data: {"error": {"code": 503, "message": "Overloaded.", "status": "UNAVAILABLE"}}\r\n\r\n'
+    assert await read(Upstream(begun + error)) == begun + error
+    with pytest.raises(UpstreamRefused):
+        await begin_stream(Upstream(error + begun))
+
+
 async def test_no_more_is_read_than_the_first_event():
     upstream = Upstream(CONTENT, CONTENT, CONTENT)
     stream = await begin_stream(upstream)

@@ -158,6 +158,7 @@ CHILDREN = {
     "output": ("reasoning", "audio_output", "image_output"),
 }
 FIELDS = {"images": "images", "searches": "searches", "hours": "milliseconds"}
+FIELDS |= {"pixels": "pixels", "characters": "characters"}
 
 
 def exact_cost(usage, sheet):

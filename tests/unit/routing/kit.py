@@ -13,9 +13,11 @@ from typing import Any
 
 from tallystick.access.principal import Principal
 from tallystick.calls.attempts import Attempts
+from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Router
 from tallystick.config.routing_settings import RoutingSettings
 from tallystick.control.deployment import Deployment, DeploymentRates, Snapshot
+from tallystick.control.key_ring import KeyRing, new_secret_key
 from tallystick.control.live_settings import LiveSettings
 from tallystick.errors import UpstreamRefused
 from tallystick.pricing.price import PriceSheet, Rate
@@ -80,6 +82,7 @@ class Road:
             now=self.clock.now,
             pause=self._pause,
             draw=self.draw,
+            response_ids=ResponseIds(KeyRing([new_secret_key(self.clock.now())])),
         )
 
     async def _pause(self, seconds: float) -> None:

@@ -54,6 +54,7 @@ async def test_it_beats_over_an_outage_and_leaves_at_the_end() -> None:
     revision = 1
     heartbeat = Heartbeat(
         store,
+        instance_id=INSTANCE.instance_id,
         describe=lambda: msgspec.structs.replace(INSTANCE, revision=revision),
         clock=clock,
         metrics=Metrics(),
@@ -83,6 +84,8 @@ async def test_it_stops_while_the_store_is_away() -> None:
     clock = FakeClock()
     store = Failing(clock=clock)
     store.is_away = True
-    heartbeat = Heartbeat(store, describe=lambda: INSTANCE, clock=clock, metrics=Metrics())
+    heartbeat = Heartbeat(
+        store, instance_id=INSTANCE.instance_id, describe=lambda: INSTANCE, clock=clock, metrics=Metrics()
+    )
     await heartbeat.start()
     await heartbeat.stop()

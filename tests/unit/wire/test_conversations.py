@@ -31,6 +31,9 @@ from tallystick.wire.openai_chat_caller import OpenAIChatCaller
 from tallystick.wire.openai_chat_upstream import OpenAIChat
 from tallystick.wire.openai_request import parse_request
 from tallystick.wire.reply import Reply, StopReason
+from tallystick.wire.responses_caller import ResponsesCaller
+from tallystick.wire.responses_request import parse_responses
+from tallystick.wire.responses_upstream import ResponsesUpstream
 from tallystick.wire.translation import translate
 from tallystick.wire.usage import Usage
 
@@ -121,6 +124,26 @@ def test_openai_keeps_what_it_can_say(conversation: Conversation) -> None:
     assert written.unsaid == ()
     back = OpenAIChatCaller().read_request(parse_request("chat/completions", written.body))
     assert plain(back) == plain(conversation)
+
+
+@given(conversations(marked=False))
+def test_responses_keeps_what_it_can_say(conversation: Conversation) -> None:
+    conversation = msgspec.structs.replace(conversation, stop=())
+    written = ResponsesUpstream().write_request(conversation, model="m")
+    assert written.unsaid == ()
+    back = ResponsesCaller().read_request(parse_responses("responses", written.body))
+    assert comparable(plain(back)) == comparable(plain(conversation))
+
+
+def comparable(conversation: Any) -> Any:
+    """Say what the Responses API says where the caller did not: pictures in `auto`, tools that are not strict."""
+    for message in conversation["messages"]:
+        for part in message["parts"]:
+            if part.get("detail") == "auto":
+                part["detail"] = ""
+    for tool in conversation["tools"]:
+        tool["strict"] = bool(tool["strict"])
+    return conversation
 
 
 usages = st.builds(

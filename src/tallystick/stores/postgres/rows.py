@@ -159,12 +159,15 @@ def _other_usage(usage: Usage) -> str | None:
     if (
         usage.cache_write_1h_tokens is None
         and usage.audio_input_tokens is None
+        and usage.audio_cache_read_tokens is None
         and usage.audio_output_tokens is None
         and usage.image_input_tokens is None
         and usage.image_output_tokens is None
         and usage.images is None
         and usage.milliseconds is None
         and usage.searches is None
+        and usage.characters is None
+        and usage.pixels is None
     ):
         return None
     kinds = msgspec.structs.asdict(usage)
