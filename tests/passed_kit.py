@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ class AnyUpstream:
     body: bytes = b'{"ok": true}'
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     chunked: bool = False
+    cut: bool = False
+    """Break off after the first chunk."""
 
     def answer(self, body: Any, *, status: int = 200, content_type: str = "application/json", **headers: str) -> None:
         self.status = status
@@ -47,6 +50,11 @@ class AnyUpstream:
         await response.prepare(request)
         for start in range(0, len(self.body), 100):
             await response.write(self.body[start : start + 100])
+            if self.cut:
+                assert request.transport is not None
+                await asyncio.sleep(0.05)
+                request.transport.abort()
+                break
         return response
 
 

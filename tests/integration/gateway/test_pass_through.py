@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from yarl import URL
 
@@ -150,6 +151,16 @@ async def test_a_stream_passes_byte_for_byte_and_is_settled_once(upstream: AnyUp
         event = await gateway.event()
     assert (status, body, headers["content-type"]) == (200, upstream.body, "application/octet-stream")
     assert (event.status, event.cost_nano_usd) == ("success", 250_000_000)
+
+
+async def test_a_stream_that_breaks_off_breaks_off_for_the_caller_too(upstream: AnyUpstream, tmp_path: Path) -> None:
+    upstream.answer(b"x" * 1000, content_type="application/octet-stream")
+    upstream.chunked = upstream.cut = True
+    async with running_gateway(tmp_path, config(service(upstream))) as gateway:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await asked(gateway, "GET", "/my-service")
+        event = await gateway.event()
+    assert (event.status, event.error_class) == ("failure", "UpstreamGarbled")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
