@@ -27,6 +27,7 @@ from tallystick.admin.models.reads import ModelReads
 from tallystick.admin.models.routes import ModelRoutes
 from tallystick.admin.organizations.member_routes import OrganizationMemberRoutes
 from tallystick.admin.organizations.routes import OrganizationRoutes
+from tallystick.admin.pass_through.routes import PassThroughRoutes
 from tallystick.admin.reports.router import report_router
 from tallystick.admin.services import AdminServices
 from tallystick.admin.settings.routes import SettingRoutes
@@ -59,6 +60,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
         AccessGroupRoutes(services),
         UnifiedAccessGroupRoutes(services),
         SettingRoutes(services),
+        PassThroughRoutes(services),
         OrganizationRoutes(services),
         OrganizationMemberRoutes(services),
         BudgetRoutes(services),

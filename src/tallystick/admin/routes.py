@@ -145,6 +145,11 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     (_GET, "/config/cost_margin_config"): ADMINS_AND_VIEWERS,
     (_PATCH, "/config/cost_margin_config"): ADMINS,
     (_GET, "/get/config/callbacks"): ADMINS_AND_VIEWERS,
+    # Pass-through endpoints
+    (_GET, "/config/pass_through_endpoint"): ADMINS_AND_VIEWERS,
+    (_POST, "/config/pass_through_endpoint"): ADMINS,
+    (_POST, "/config/pass_through_endpoint/{endpoint_id:path}"): ADMINS,
+    (_DELETE, "/config/pass_through_endpoint"): ADMINS,
     # Audit
     (_GET, "/audit"): ADMINS_AND_VIEWERS,
     (_GET, "/audit/{audit_id}"): ADMINS_AND_VIEWERS,

@@ -27,6 +27,7 @@ from tallystick.calls.attempts import Attempts
 from tallystick.calls.attribution import Attributor
 from tallystick.calls.health.checks import HealthChecks
 from tallystick.calls.metered_stream import StreamLimits
+from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.route import Router
 from tallystick.calls.settle import Settler
@@ -45,6 +46,8 @@ from tallystick.ledger.journal import JournalLimits
 from tallystick.ledger.service import LedgerService
 from tallystick.ledger.store import LedgerStore
 from tallystick.providers.base import Provider
+from tallystick.providers.passing import Passing
+from tallystick.providers.public_address import is_public
 from tallystick.providers.registry import build_providers
 from tallystick.providers.transport import Transport
 from tallystick.routing.tracker import Tracker
@@ -112,12 +115,14 @@ class Services:
         )
         self.blocked_customers = BlockedCustomers(store.control)
         self.transport = _transport(settings.upstream)
+        self._guarded_transport = _guarded_transport(settings)
         self.tracker = Tracker(clock=clock, metrics=metrics)
         self.responses = Responses(key_ring, self.transport, snapshot=self.snapshot, clock=clock, metrics=metrics)
         self.pause_before_retry: Callable[[float], Awaitable[None]] = clock.sleep
         """How a call waits before it tries a deployment again; may be another until `start`."""
         self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
         self._providers = _providers(self.transport, self._google_tokens, clock)
+        self._passing = self._open_passing()
         self.budgets = self._open_budgets()
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
@@ -144,6 +149,10 @@ class Services:
         self.health_checks: HealthChecks | None = None
         """There from `start` on."""
         self._check_loop: SupervisedLoop | None = None
+        self._passed_calls: PassedCalls | None = None
+
+    def _open_passing(self) -> Passing:
+        return Passing(self.transport, self._guarded_transport, tokens=self._google_tokens, load_signer=load_aws_signer)
 
     def _open_budgets(self) -> Budgets:
         return Budgets(
@@ -181,6 +190,12 @@ class Services:
         """When the windows of budgets begin."""
         return self.budgets.windows
 
+    @property
+    def passed_calls(self) -> PassedCalls:
+        """What runs calls that are passed through, once `start` has returned."""
+        assert self._passed_calls is not None, "the services have started"
+        return self._passed_calls
+
     def snapshot(self) -> Snapshot:
         """All that calls are served with now."""
         return self.snapshots.current
@@ -194,8 +209,23 @@ class Services:
         await self.feed.poll()
         await self._group.start()
         self._settler = Settler(journal=self.ledger.journal, clock=self.clock, metrics=self.metrics)
+        attributor = Attributor(self.settings.attribution, metrics=self.metrics)
         admission = self.budgets.admission(rates=self.rates)
         await self._start_checks(self._settler, admission)
+        stream_limits = StreamLimits(
+            on_client_disconnect=self.settings.stream.on_client_disconnect,
+            drain_seconds=self.settings.stream.drain_seconds,
+        )
+        self._passed_calls = PassedCalls(
+            snapshot=self.snapshot,
+            passing=self._passing,
+            attributor=attributor,
+            blocked_customers=self.blocked_customers,
+            admission=admission,
+            settler=self._settler,
+            stream_limits=stream_limits,
+            monotonic=self.clock.monotonic,
+        )
         return Pipeline(
             router=Router(snapshot=self.snapshot, tracker=self.tracker, draw=random.random),
             attempts=Attempts(
@@ -207,14 +237,11 @@ class Services:
                 draw=random.random,
                 response_ids=self.responses.ids,
             ),
-            attributor=Attributor(self.settings.attribution, metrics=self.metrics),
+            attributor=attributor,
             blocked_customers=self.blocked_customers,
             admission=admission,
             settler=self._settler,
-            stream_limits=StreamLimits(
-                on_client_disconnect=self.settings.stream.on_client_disconnect,
-                drain_seconds=self.settings.stream.drain_seconds,
-            ),
+            stream_limits=stream_limits,
             monotonic=self.clock.monotonic,
             cache=self.caching.cache,
             response_ids=self.responses.ids,
@@ -273,6 +300,7 @@ class Services:
         await self._group.stop()
         await self._google_tokens.aclose()
         await self.transport.aclose()
+        await self._guarded_transport.aclose()
         await self.store.close()
 
     # What the health pages show
@@ -321,13 +349,19 @@ class Services:
         return self.metrics.render()
 
 
-def _transport(settings: UpstreamSettings) -> Transport:
+def _transport(settings: UpstreamSettings, *, may_dial: Callable[[str], bool] | None = None) -> Transport:
     return Transport(
+        may_dial=may_dial,
         connections_max=settings.connections_max,
         connections_per_host_max=settings.connections_per_host_max,
         keep_alive_seconds=settings.keepalive_seconds,
         connect_timeout_seconds=settings.connect_timeout_seconds,
     )
+
+
+def _guarded_transport(settings: Settings) -> Transport:
+    """Return the connections to addresses that are no model's."""
+    return _transport(settings.upstream, may_dial=None if settings.pass_through.allow_private_targets else is_public)
 
 
 def _providers(transport: Transport, google_tokens: GoogleTokensWhenNeeded, clock: Clock) -> Mapping[str, Provider]:

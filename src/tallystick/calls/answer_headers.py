@@ -37,13 +37,7 @@ class AnswerHeaders:
     def _make(self, deployment: Deployment) -> Headers:
         if len(self._made) >= _DEPLOYMENTS_MAX:
             self._made.clear()  # Of old snapshots; those in use come back at their next call.
-        made = [
-            (b"x-litellm-model-id", _text(deployment.deployment_id)),
-            (b"x-litellm-model-group", _text(deployment.model_group)),
-            (b"x-litellm-model-api-base", _text(deployment.target.api_base)),
-            (b"x-litellm-attempted-retries", b"0"),
-            (b"x-litellm-attempted-fallbacks", b"0"),
-        ]
+        made = deployment_headers(deployment)
         self._made[id(deployment)] = (deployment, made)
         return made
 
@@ -54,6 +48,17 @@ def replay_headers(answer: CachedAnswer, *, model_group: str) -> Headers:
         (b"x-litellm-model-id", _text(answer.deployment_id)),
         (b"x-litellm-model-group", _text(model_group)),
         (b"x-litellm-model-api-base", _text(answer.api_base)),
+        (b"x-litellm-attempted-retries", b"0"),
+        (b"x-litellm-attempted-fallbacks", b"0"),
+    ]
+
+
+def deployment_headers(deployment: Deployment) -> Headers:
+    """Return which deployment answered a call that tried no other."""
+    return [
+        (b"x-litellm-model-id", _text(deployment.deployment_id)),
+        (b"x-litellm-model-group", _text(deployment.model_group)),
+        (b"x-litellm-model-api-base", _text(deployment.target.api_base)),
         (b"x-litellm-attempted-retries", b"0"),
         (b"x-litellm-attempted-fallbacks", b"0"),
     ]

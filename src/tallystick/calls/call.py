@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,7 @@ from tallystick.wire.call_request import NO_UNITS, CallRequest
 from tallystick.wire.reported import ReportedError
 from tallystick.wire.usage import Usage
 
+PASS_THROUGH: Final = "pass_through_endpoint"  # noqa: S105 - a word.
 CALL_TYPES: Mapping[str, str] = {
     "chat/completions": "chat_completion",
     "completions": "text_completion",
@@ -31,6 +33,7 @@ CALL_TYPES: Mapping[str, str] = {
     "countTokens": "count_tokens",
     "batchEmbedContents": "embedding",
     "embedContent": "embedding",
+    "pass_through": PASS_THROUGH,
     "responses": "responses",
     "responses/compact": "responses",
     "responses/input_tokens": "count_tokens",
@@ -54,6 +57,8 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
     principal: Principal
     headers: Mapping[bytes, bytes]
     requester_ip: str
+    call_type: str = ""
+    """What the event calls it; '': as its endpoint is called."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +131,7 @@ class RunningCall:
         principal = context.principal
         self._attributed = SpendEvent(
             event_id=context.event_id,
-            call_type=CALL_TYPES[context.request.endpoint],
+            call_type=context.call_type or CALL_TYPES[context.request.endpoint],
             endpoint=context.path,
             status="interrupted",
             started_at=context.started_at,

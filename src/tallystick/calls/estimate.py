@@ -9,7 +9,7 @@ from typing import Final
 from tallystick.access.leasing.admission import Estimate
 from tallystick.control.deployment import Deployment
 from tallystick.ledger.event import SpendEvent
-from tallystick.pricing.ceiling import cost_ceiling, is_free
+from tallystick.pricing.ceiling import charges_output, cost_ceiling, is_free
 from tallystick.pricing.price import PriceSheet
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED, CallRequest
 from tallystick.wire.token_estimate import InputTokens, hides_names
@@ -74,7 +74,7 @@ class CallEstimator:
         ceiling = _Ceiling(request, sheets, input_tokens.bound)
         need = ceiling.at(output_full)
         full = ceiling.at(output_full, milliseconds=_MILLISECONDS)
-        if request.max_output_tokens is not None or request.endpoint in NOT_GENERATING:
+        if request.max_output_tokens is not None or request.endpoint in NOT_GENERATING or not charges_output(sheets):
             return Estimate(need_nano_usd=need, full_nano_usd=full)
         usual = self._habits.largest(deployments[0].model_group)
         if usual is None:

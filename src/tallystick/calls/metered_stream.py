@@ -81,9 +81,10 @@ class MeteredStream:
         except UpstreamError as error:
             self._ended = True
             await self._settle("failure", Failure.of(error))
-            if self._is_sound:
-                raise  # What would be played as sound can't tell of an error: the connection breaks off.
-            return CALLER_DIALECTS[self._call.request.dialect].render_stream_error(error)
+            dialect = None if self._is_sound else CALLER_DIALECTS.get(self._call.request.dialect)
+            if dialect is None:
+                raise  # What is played as sound, or unknown, can't tell of an error: the connection breaks off.
+            return dialect.render_stream_error(error)
         self._ended = True
         end = self._meter.finish()
         reported = self._meter.error

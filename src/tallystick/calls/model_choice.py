@@ -11,7 +11,7 @@ from tallystick.control.deployment import Deployment, Snapshot
 from tallystick.errors import BadRequest, ModelNotAllowed
 
 _SHOWN_CHARACTERS: Final = 256
-_ERROR_TYPES: Final[Mapping[Level, str]] = {
+ERROR_TYPES: Final[Mapping[Level, str]] = {
     "key": "key_model_access_denied",
     "user": "user_model_access_denied",
     "team": "team_model_access_denied",
@@ -29,7 +29,7 @@ def choose_model(principal: Principal, asked: str, snapshot: Snapshot) -> Sequen
         raise ModelNotAllowed(
             f"The requested model '{asked[:_SHOWN_CHARACTERS]}' is not available for this API key, or the model name "
             "is invalid. GET /v1/models lists the models that it may call.",
-            error_type=_ERROR_TYPES[level],
+            error_type=ERROR_TYPES[level],
             param="model",
         )
     if not deployments:

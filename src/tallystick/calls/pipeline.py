@@ -169,10 +169,7 @@ class Pipeline:
             headers=context.headers,
             requester_ip=context.requester_ip,
         )
-        if attribution.end_user_id in self._blocked_customers:
-            raise PermissionDenied(
-                f"Customer '{attribution.end_user_id}' is blocked. An admin can unblock it with /customer/unblock."
-            )
+        require_customer(attribution, self._blocked_customers)
         return attribution
 
     def _continued(self, context: CallContext) -> str:
@@ -306,6 +303,14 @@ class Pipeline:
         )
         reason.headers = headers
         raise reason
+
+
+def require_customer(attribution: Attribution, blocked_customers: Container[str]) -> None:
+    """Raise PermissionDenied for a customer who is blocked."""
+    if attribution.end_user_id in blocked_customers:
+        raise PermissionDenied(
+            f"Customer '{attribution.end_user_id}' is blocked. An admin can unblock it with /customer/unblock."
+        )
 
 
 def _goes_on(answer: Answer, facts: AnswerFacts, request: CallRequest) -> bool:

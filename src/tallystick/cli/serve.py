@@ -136,6 +136,7 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
 
     return Gateway(
         pipeline=pipeline,
+        passed_calls=services.passed_calls,
         authenticator=services.authenticator,
         snapshot=services.snapshot,
         kept_responses=services.responses.kept,

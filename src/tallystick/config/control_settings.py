@@ -38,7 +38,7 @@ class ControlSettings(Frozen):
         Given(
             name="supported_db_objects",
             description="Which of them are read: `models` (with credentials), `config_overrides` (settings and "
-            "environment variables). LiteLLM's other names are accepted. None: all.",
+            "environment variables), `pass_through_endpoints`. LiteLLM's other names are accepted. None: all.",
             in_environment=False,
         ),
     ] = None

@@ -23,6 +23,7 @@ from tallystick.config.database_url import database_kind
 from tallystick.config.health_settings import HealthSettings
 from tallystick.config.instance_settings import InstanceSettings
 from tallystick.config.model_list import CredentialEntry, LitellmParams, ModelEntry, ModelInfo
+from tallystick.config.pass_through_settings import PassThroughEntry, PassThroughSettings
 from tallystick.config.places import Given, Place, negated
 from tallystick.config.rate_settings import RateSettings
 from tallystick.config.record import Frozen
@@ -49,6 +50,8 @@ __all__ = [
     "Margin",
     "ModelEntry",
     "ModelInfo",
+    "PassThroughEntry",
+    "PassThroughSettings",
     "ProviderBudget",
     "RateSettings",
     "RedisSettings",
@@ -170,6 +173,7 @@ class Settings(Frozen):
     server: ServerSettings = ServerSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     routing: RoutingSettings = RoutingSettings()
+    pass_through: PassThroughSettings = PassThroughSettings()
     stream: StreamSettings = StreamSettings()
     attribution: AttributionSettings = AttributionSettings()
     costs: CostSettings = CostSettings()

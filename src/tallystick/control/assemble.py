@@ -9,6 +9,7 @@ import msgspec
 from tallystick.control.deployment import Deployment, LeftOut, Snapshot
 from tallystick.control.live_settings import LiveSettings
 from tallystick.control.objects import ControlObject, Kind, spec_as
+from tallystick.control.pass_through import NO_PASS_THROUGH, PassThrough
 from tallystick.control.specs import AccessGroupSpec
 from tallystick.control.wildcards import WildcardGroups, is_wildcard
 
@@ -22,6 +23,7 @@ def assemble(
     objects: Iterable[ControlObject],
     settings: LiveSettings,
     left_out: list[LeftOut],
+    pass_through: PassThrough = NO_PASS_THROUGH,
 ) -> Snapshot:
     """Return the snapshot. Access groups that can't be read are added to `left_out`."""
     everybodys: _Groups = {}
@@ -47,6 +49,7 @@ def assemble(
             if any(map(is_wildcard, groups))
         },
         settings=settings,
+        pass_through=pass_through,
         left_out=tuple(left_out),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple
@@ -14,6 +14,8 @@ from tallystick.control.assemble import assemble
 from tallystick.control.candidates import Candidate, candidate_of_object, candidates_of_file
 from tallystick.control.deployment import Deployment, LeftOut, Snapshot
 from tallystick.control.objects import ControlObject, Kind
+from tallystick.control.pass_through import PassThrough, PassThroughEndpoint
+from tallystick.control.pass_through_build import build_pass_through, check_endpoints, endpoint_of_object
 from tallystick.control.prices import PriceList
 from tallystick.control.resolve import Around, Resolved, resolve
 from tallystick.control.resolving import CannotServe
@@ -28,6 +30,7 @@ NOTHING_LOADED: Final = Loaded(revision=0, objects=())
 _LOADED_WITH: Final[Mapping[str, tuple[Kind, ...]]] = {
     "models": (Kind.MODEL, Kind.CREDENTIAL),
     "config_overrides": (Kind.SETTING, Kind.ENVIRONMENT_VARIABLE),
+    "pass_through_endpoints": (Kind.PASS_THROUGH_ENDPOINT,),
 }
 
 
@@ -80,6 +83,7 @@ class SnapshotBuilder:
         An entry whose credential is not in the file may find it in the database.
         """
         around = self._around_of(self._read(NOTHING_LOADED, []))
+        check_endpoints(self.settings.pass_through.endpoints, around)
         in_file = {entry.credential_name for entry in self.settings.credential_list}
         for candidate in self._of_file:
             if candidate.credential_name and candidate.credential_name not in in_file and self._has(Kind.CREDENTIAL):
@@ -126,7 +130,18 @@ class SnapshotBuilder:
             around = msgspec.structs.replace(around, credentials={**around.credentials, **credentials})
         return self._resolved(held, around).deployment
 
+    def try_endpoint(self, held: ControlObject) -> PassThroughEndpoint:
+        """Return the pass-through endpoint that an object would be with what is in force. Raises CannotServe."""
+        around = self._around or self._around_of(self._read(NOTHING_LOADED, []))
+        return endpoint_of_object(held, self._sealer.open(held.kind, held.object_id, held.spec), around)
+
     # What a Building asks
+
+    def pass_through(self, objects: Sequence[ControlObject], around: Around, left_out: list[LeftOut]) -> PassThrough:
+        """Return what calls are passed through to; endpoints that can't be called are added to `left_out`."""
+        return build_pass_through(
+            self.settings, objects=objects, around=around, open_spec=self._sealer.open, left_out=left_out
+        )
 
     def cached(self, place: str, key: tuple[object, ...]) -> _Built | None:
         """Return what was built last, when it would be the same."""
@@ -243,6 +258,7 @@ class Building:
             objects=self._loaded.objects,
             settings=self._written.settings,
             left_out=self._left_out,
+            pass_through=self._builder.pass_through(self._loaded.objects, self._around, self._left_out),
         )
 
     def _one(self, place: str, written: Candidate | ControlObject) -> _Built:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tallystick.control.live_settings import LiveSettings
+from tallystick.control.pass_through import NO_PASS_THROUGH, PassThrough
 from tallystick.control.wildcards import WildcardGroups
 from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import Target
@@ -80,6 +81,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     wildcards: WildcardGroups = WildcardGroups(())
     team_wildcards: Mapping[str, WildcardGroups] = {}
     settings: LiveSettings = LiveSettings()
+    pass_through: PassThrough = NO_PASS_THROUGH
     left_out: tuple[LeftOut, ...] = ()
 
     def find(self, model_group: str, *, team_id: str = "") -> tuple[Deployment, ...]:

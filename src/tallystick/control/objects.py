@@ -32,6 +32,7 @@ class Kind(StrEnum):
     CREDENTIAL = "credential"  # id: its name
     SETTING = "setting"  # id: section and key, as in `litellm_settings.cost_margin_config`
     ENVIRONMENT_VARIABLE = "environment_variable"  # id: its name
+    PASS_THROUGH_ENDPOINT = "pass_through_endpoint"  # noqa: S105 # name: path
 
 
 NAMED_ONCE: Final = frozenset({Kind.KEY, Kind.ACCESS_GROUP})

@@ -133,6 +133,10 @@ def _of_setting(object_id: str, path: Path, text: str) -> bool:
     return _any_name(may_be_secret, steps) or not _HEADERS.isdisjoint(steps) or holds_secret(text)
 
 
+def _of_pass_through_endpoint(_object_id: str, path: Path, text: str) -> bool:
+    return path[0] in ("headers", "default_query_params") or _any_name(may_be_secret, path) or holds_secret(text)
+
+
 def _of_entity(_object_id: str, path: Path, _text: str) -> bool:
     """What people write into `metadata` stays as it is, but for what logging callbacks sign in with, and names.
 
@@ -164,4 +168,5 @@ _RULES: Final[Mapping[Kind, _Rule]] = {
     Kind.CREDENTIAL: _of_credential,
     Kind.SETTING: _of_setting,
     Kind.ENVIRONMENT_VARIABLE: _of_environment_variable,
+    Kind.PASS_THROUGH_ENDPOINT: _of_pass_through_endpoint,
 }

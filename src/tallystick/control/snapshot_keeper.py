@@ -12,6 +12,7 @@ import structlog
 from tallystick.control.build import NOTHING_LOADED, SnapshotBuilder
 from tallystick.control.deployment import Deployment, Snapshot
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
+from tallystick.control.pass_through import PassThroughEndpoint
 from tallystick.control.resolving import CannotServe
 from tallystick.control.store import ControlStore, Loaded
 
@@ -49,6 +50,10 @@ class SnapshotKeeper:
     def try_build(self, held: ControlObject) -> Deployment:
         """Return the deployment that a model would be with what is in force. Raises CannotServe."""
         return self.builder.try_build(held)
+
+    def try_endpoint(self, held: ControlObject) -> PassThroughEndpoint:
+        """Return the pass-through endpoint that an object would be with what is in force. Raises CannotServe."""
+        return self.builder.try_endpoint(held)
 
     def try_credential(self, name: str, values: Mapping[str, Any]) -> None:  # Any: JSON.
         """Raise CannotServe when a model that is served now could not be served with these values of a credential."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -13,11 +15,13 @@ from tallystick.access.authenticator import Authenticator
 from tallystick.access.presented import presented_key
 from tallystick.access.principal import Principal
 from tallystick.access.route_access import RouteKind, require_route
-from tallystick.calls.call import CallContext
+from tallystick.calls.call import PASS_THROUGH, CallContext
 from tallystick.calls.kept_responses import KeptResponses
 from tallystick.calls.metered_stream import MeteredStream
 from tallystick.calls.model_choice import callable_models
+from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
+from tallystick.calls.plain_answer import PlainAnswer
 from tallystick.control.deployment import Snapshot
 from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
 from tallystick.gateway.call_paths import CallPath, find_call, key_in_query
@@ -36,6 +40,7 @@ from tallystick.gateway.http import (
     send_answer,
 )
 from tallystick.gateway.kept_responses import KeptPath, find_kept, serve_kept
+from tallystick.gateway.passed import ANYBODY, PassedPath, PassedPaths
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
@@ -67,6 +72,7 @@ class Gateway:
         self,
         *,
         pipeline: Pipeline,
+        passed_calls: PassedCalls,
         authenticator: Authenticator,
         snapshot: Callable[[], Snapshot],
         health: HealthPages,
@@ -77,6 +83,8 @@ class Gateway:
         limits: GatewayLimits,
     ) -> None:
         self._pipeline = pipeline
+        self._passed_calls = passed_calls
+        self._passed = PassedPaths(snapshot=snapshot, key_header=limits.key_header)
         self._authenticator = authenticator
         self._snapshot = snapshot
         self._health = health
@@ -103,6 +111,8 @@ class Gateway:
             await self._serve(scope, receive, send, call=None, model=None, kept=kept)
         elif (page := self._health.page(path)) is not None:
             await page(scope, receive, send)
+        elif (passed := self._passed.find(path)) is not None:
+            await self._pass(scope, receive, send, passed)
         else:
             await self._fallback(scope, receive, send)
 
@@ -120,41 +130,73 @@ class Gateway:
 
         Without a call, it is about a kept response; without that, models are listed.
         """
-        started_at = truncate_to_millisecond(self._clock.now())
-        event_id = new_event_id(started_at)
-        id_header = event_id.encode()
-        ids = [(_CALL_ID, id_header), (_EVENT_ID, id_header)]
-        started = _StartNote(send)
         dialect = OPENAI if call is None else call.dialect
-        try:
+
+        async def answer(begun: _Begun) -> None:
             headers = dict(scope["headers"])
-            principal = await self._authenticate(headers, scope["query_string"] if dialect in GEMINI_DIALECTS else b"")
+            token = self._token(headers, scope["query_string"] if dialect in GEMINI_DIALECTS else b"")
+            principal = await self._authenticate(token)
             if principal.allowed_routes or principal.key_type:
                 _require_route(principal, scope["path"], call, kept)
             if call is None:
-                await self._show(scope, started, principal, ids, kept)
+                await self._show(scope, begun.send, principal, begun.ids, kept)
                 return
             if scope["method"] != "POST":
-                await send_answer(started, 405, _METHOD_NOT_ALLOWED, [(b"allow", b"POST"), *ids])
+                await send_answer(begun.send, 405, _METHOD_NOT_ALLOWED, [(b"allow", b"POST"), *begun.ids])
                 return
             self._check_admitting()
             body = await read_body(receive, headers=headers, bytes_max=self._limits.body_bytes_max)
             context = CallContext(
-                event_id=event_id,
-                started_at=started_at,
+                event_id=begun.event_id,
+                started_at=begun.started_at,
                 path="/v1/" + call.endpoint,
                 request=call.read(body, headers, model=model),
                 principal=principal,
                 headers=headers,
                 requester_ip=_client_address(scope),
             )
-            answer = await self._pipeline.run(context)
-            if isinstance(answer, MeteredStream):
-                await _send_stream(answer, receive, started, ids)
-            else:
-                await send_answer(
-                    started, answer.status, answer.body, [*ids, *answer.headers], header_value(answer.content_type)
-                )
+            await _send(await self._pipeline.run(context), receive, begun)
+
+        await self._respond(send, dialect, answer)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, passed: PassedPath) -> None:
+        """Pass a request through, or say why not."""
+
+        async def answer(begun: _Begun) -> None:
+            headers = dict(scope["headers"])
+            token = self._token(headers, scope["query_string"] if passed.takes_key_in_query else b"")
+            principal = await self._authenticate(token) if passed.needs_key else ANYBODY
+            passed.require(principal)
+            if scope["method"] not in passed.methods:
+                allow = ", ".join(passed.methods).encode()
+                await send_answer(begun.send, 405, _METHOD_NOT_PASSED, [(b"allow", allow), *begun.ids])
+                return
+            self._check_admitting()
+            body = await read_body(receive, headers=headers, bytes_max=self._limits.body_bytes_max)
+            passage, request = self._passed.passage(passed, scope, body, key=token)
+            context = CallContext(
+                event_id=begun.event_id,
+                started_at=begun.started_at,
+                path=passage.operation.label,
+                request=request,
+                principal=principal,
+                headers=headers,
+                requester_ip=_client_address(scope),
+                call_type=PASS_THROUGH,
+            )
+            await _send(await self._passed_calls.run(context, passage), receive, begun)
+
+        await self._respond(send, passed.dialect, answer)
+
+    async def _respond(self, send: Send, dialect: str, answer: Callable[[_Begun], Awaitable[None]]) -> None:
+        """Give a request its id, have it answered, and say in a dialect what went wrong."""
+        started_at = truncate_to_millisecond(self._clock.now())
+        event_id = new_event_id(started_at)
+        id_header = event_id.encode()
+        ids = [(_CALL_ID, id_header), (_EVENT_ID, id_header)]
+        started = _StartNote(send)
+        try:
+            await answer(_Begun(event_id, started_at, ids, started))
         except ClientGone:
             return
         except TallystickError as error:
@@ -170,8 +212,10 @@ class Gateway:
         if not self._admitting:
             raise ServerNotReady("The server is stopping; try another instance.")
 
-    async def _authenticate(self, headers: Mapping[bytes, bytes], query: bytes) -> Principal:
-        token = presented_key(headers, first=self._limits.key_header) or key_in_query(query)
+    def _token(self, headers: Mapping[bytes, bytes], query: bytes) -> str | None:
+        return presented_key(headers, first=self._limits.key_header) or key_in_query(query)
+
+    async def _authenticate(self, token: str | None) -> Principal:
         if token is not None and (known := self._authenticator.lookup_cached(token)) is not None:
             return known
         return await self._authenticator.authenticate(token)
@@ -218,6 +262,15 @@ def _require_route(principal: Principal, path: str, call: CallPath | None, kept:
         require_route(principal, RouteKind.CALL, path, "/" + call.endpoint, "/v1/" + call.endpoint)
 
 
+class _Begun(NamedTuple):
+    """A request that is being answered."""
+
+    event_id: str
+    started_at: datetime
+    ids: HeaderList
+    send: _StartNote
+
+
 class _StartNote:
     """A `send` that remembers whether an answer has begun."""
 
@@ -230,6 +283,14 @@ class _StartNote:
     async def __call__(self, message: Message) -> None:
         self.begun = True
         await self._send(message)
+
+
+async def _send(answer: PlainAnswer | MeteredStream, receive: Receive, begun: _Begun) -> None:
+    if isinstance(answer, MeteredStream):
+        await _send_stream(answer, receive, begun.send, begun.ids)
+        return
+    headers = [*begun.ids, *answer.headers]
+    await send_answer(begun.send, answer.status, answer.body, headers, header_value(answer.content_type))
 
 
 async def _send_stream(stream: MeteredStream, receive: Receive, send: Send, ids: HeaderList) -> None:
@@ -282,4 +343,7 @@ def _client_address(scope: Scope) -> str:
 
 _METHOD_NOT_ALLOWED = envelope(
     message="Method not allowed: use POST.", error_type="invalid_request_error", param=None, code="405"
+)
+_METHOD_NOT_PASSED = envelope(
+    message="Method not allowed here.", error_type="invalid_request_error", param=None, code="405"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from tallystick.pricing.cost import rate_in_force
@@ -15,6 +16,7 @@ _CACHED_INPUT: Final[tuple[str, ...]] = ("cache_write", "cache_write_1h")
 _COUNTED: Final[tuple[str, ...]] = ("images", "pixels", "characters", "searches")
 _NOTHING: Final = Usage()
 _OUTPUT: Final[tuple[str, ...]] = ("output", "reasoning", "image_output")
+_ALL_OUTPUT: Final = frozenset((*_OUTPUT, "audio_output"))
 
 
 def cost_ceiling(
@@ -56,6 +58,11 @@ def is_free(sheet: PriceSheet) -> bool:
         rate.nano_usd_per_million or any(tier.nano_usd_per_million for tier in rate.tiers)
         for rate in sheet.rates.values()
     )
+
+
+def charges_output(sheets: Iterable[PriceSheet]) -> bool:
+    """Return whether any of them charges for what is generated, the length of which nobody knows before."""
+    return any(not _ALL_OUTPUT.isdisjoint(sheet.rates) for sheet in sheets)
 
 
 def _dearest(sheet: PriceSheet, units: tuple[str, ...], input_tokens: int) -> int:

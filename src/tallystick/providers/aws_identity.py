@@ -28,7 +28,14 @@ class AWSSigner(Protocol):
     """Signs calls (SigV4)."""
 
     async def sign(
-        self, identity: AWSIdentity, *, service: str, url: str, headers: Mapping[str, str], body: bytes
+        self,
+        identity: AWSIdentity,
+        *,
+        service: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        method: str = "POST",
     ) -> Mapping[str, str]:
         """Return the headers to send: those given, and what proves who sends them.
 

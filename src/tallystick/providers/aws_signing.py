@@ -42,7 +42,14 @@ class AWSSigning:
         self._sources: dict[AWSIdentity, _Source] = {}
 
     async def sign(
-        self, identity: AWSIdentity, *, service: str, url: str, headers: Mapping[str, str], body: bytes
+        self,
+        identity: AWSIdentity,
+        *,
+        service: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        method: str = "POST",
     ) -> Mapping[str, str]:
         """See AWSSigner."""
         source = self._sources.get(identity)
@@ -51,7 +58,7 @@ class AWSSigning:
                 self._sources.clear()  # Of old configurations; those in use come back at their next call.
             source = self._sources[identity] = _Source(identity, monotonic=self._monotonic)
         credentials = await source.current()
-        request = AWSRequest(method="POST", url=url, headers=dict(headers), data=body)
+        request = AWSRequest(method=method, url=url, headers=dict(headers), data=body)
         SigV4Auth(credentials, service, identity.region).add_auth(request)
         return dict(request.headers.items())
 

@@ -19,11 +19,17 @@ _TCP_IDLE_SECONDS = 60  # A network on the way may forget connections that are s
 _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
+class PrivateAddress(OSError):
+    """Every address of a name is one that may not be dialled."""
+
+
 class Dialer:
     """Opens connections. Remembers addresses for half a minute, and asks once when many want the same."""
 
-    def __init__(self, *, connect_timeout_seconds: float) -> None:
+    def __init__(self, *, connect_timeout_seconds: float, may_dial: Callable[[str], bool] | None = None) -> None:
+        """`may_dial` is asked for each address that a name has, just before it is dialled; None: any may be."""
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._may_dial = may_dial
         self._names: dict[Origin, _Name] = {}
         self._tls: ssl.SSLContext | None = None
 
@@ -33,7 +39,7 @@ class Dialer:
         async with asyncio.timeout_at(min(deadline, loop.time() + self._connect_timeout_seconds)):
             name = self._name(origin)
             try:
-                opened = await _first_socket(await name.addresses())
+                opened = await _first_socket(self._allowed(await name.addresses()))
             except OSError:
                 name.forget()
                 raise
@@ -49,6 +55,15 @@ class Dialer:
                 opened.close()
                 raise
             return connection
+
+    def _allowed(self, addresses: list[_Address]) -> list[_Address]:
+        """Leave out what may not be dialled: no name leads there, whatever it led to when it was looked at before."""
+        if self._may_dial is None:
+            return addresses
+        allowed = [address for address in addresses if self._may_dial(str(address[1][0]))]
+        if not allowed:
+            raise PrivateAddress("the name leads to no public address")
+        return allowed
 
     def _name(self, origin: Origin) -> _Name:
         name = self._names.get(origin)

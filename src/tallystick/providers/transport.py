@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from tallystick.errors import UpstreamError, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
 from tallystick.providers.base import ClosableStream
 from tallystick.providers.destination import Destination, Origin
 from tallystick.providers.http_connection import HTTPConnection
 from tallystick.providers.http_content import Inflater, OversizedAnswer, inflate_body, inflater
-from tallystick.providers.http_dial import Dialer
+from tallystick.providers.http_dial import Dialer, PrivateAddress
 from tallystick.providers.http_pool import ConnectionPool
 
 ERROR_BYTES_MAX = 1024 * 1024
@@ -50,12 +50,15 @@ class Transport:
         keep_alive_seconds: float = 15.0,
         connect_timeout_seconds: float = 10.0,
         body_bytes_max: int = 256 * 1024 * 1024,
+        may_dial: Callable[[str], bool] | None = None,
     ) -> None:
+        """`may_dial` says which addresses may be dialled; None: any."""
         self._connections_max = connections_max
         self._connections_per_host_max = connections_per_host_max
         self._keep_alive_seconds = keep_alive_seconds
         self._connect_timeout_seconds = connect_timeout_seconds
         self._body_bytes_max = body_bytes_max
+        self._may_dial = may_dial
         self._pool: ConnectionPool | None = None
         self._loop: asyncio.AbstractEventLoop
 
@@ -111,7 +114,7 @@ class Transport:
     def _open(self) -> ConnectionPool:
         self._loop = asyncio.get_running_loop()
         self._pool = ConnectionPool(
-            dialer=Dialer(connect_timeout_seconds=self._connect_timeout_seconds),
+            dialer=Dialer(connect_timeout_seconds=self._connect_timeout_seconds, may_dial=self._may_dial),
             connections_max=self._connections_max,
             connections_per_host_max=self._connections_per_host_max,
             keep_alive_seconds=self._keep_alive_seconds,
@@ -230,6 +233,8 @@ def _translate(error: OSError | ValueError, origin: Origin, *, answer_began: boo
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, PrivateAddress):
+        return "it has no public address, and others are not called (allow_private_pass_through_targets)"
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ConnectionError) and error.errno:

@@ -20,6 +20,7 @@ Endpoint = Literal[
     "countTokens",
     "batchEmbedContents",
     "embedContent",
+    "pass_through",
     "responses",
     "responses/compact",
     "responses/input_tokens",
@@ -31,7 +32,7 @@ Endpoint = Literal[
     "moderations",
     "rerank",
 ]
-"""What is asked for, below `/v1/`."""
+"""What is asked for, below `/v1/`; `pass_through`: something of which only the bytes are known."""
 
 NOT_GENERATING: Final[frozenset[Endpoint]] = frozenset(
     (

@@ -43,6 +43,15 @@ SPECS_BY_KIND: dict[Kind, tuple[str, dict[str, Any]]] = {
             "credential_info": {"custom_llm_provider": "openai", "client_secret": marker(13)},
         },
     ),
+    Kind.PASS_THROUGH_ENDPOINT: (
+        "p-1",
+        {
+            "target": "https://service.example/v1",
+            "headers": {"x-anything": marker(50)},
+            "default_query_params": {"code": marker(51)},
+            "methods": ["GET"],
+        },
+    ),
     Kind.ENVIRONMENT_VARIABLE: ("LANGFUSE_HOST", {"value": marker(20)}),
     Kind.SETTING: (
         "litellm_settings.cache_params",
@@ -76,7 +85,7 @@ SPECS_BY_KIND: dict[Kind, tuple[str, dict[str, Any]]] = {
         },
     )
     for kind in Kind
-    if kind not in {Kind.MODEL, Kind.CREDENTIAL, Kind.ENVIRONMENT_VARIABLE, Kind.SETTING}
+    if kind not in {Kind.MODEL, Kind.CREDENTIAL, Kind.ENVIRONMENT_VARIABLE, Kind.SETTING, Kind.PASS_THROUGH_ENDPOINT}
 }
 """For each kind an id and a spec; every secret in it has `MARKER`."""
 

@@ -349,7 +349,7 @@ def test_a_setting_that_is_wrong_or_unknown_is_left_out(build):
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [
-        ("x: 1", {"access_group", "model", "credential", "setting", "environment_variable"}),
+        ("x: 1", {"access_group", "model", "credential", "setting", "environment_variable", "pass_through_endpoint"}),
         ("general_settings: {store_model_in_db: false}", {"access_group"}),
         ("general_settings: {supported_db_objects: [models, mcp]}", {"access_group", "model", "credential"}),
         ("general_settings: {supported_db_objects: []}", {"access_group"}),

@@ -1,0 +1,3 @@
+"""Pass-through endpoints over HTTP."""
+
+from __future__ import annotations
