@@ -11,6 +11,7 @@ from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.aws import load_aws_signer
+from tallystick.bootstrap.batches import UpstreamObjects
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.caching import open_answer_cache
 from tallystick.bootstrap.checks import build_health_checks
@@ -98,7 +99,10 @@ class Services:
         self.store = store
         self.clock = clock
         self.metrics = metrics
-        self.shared_work = build_shared_work(settings, store=store, clock=clock, metrics=metrics)
+        self.upstream_objects = UpstreamObjects(settings.batches, key_ring, store=store, clock=clock, metrics=metrics)
+        self.shared_work = build_shared_work(
+            settings, store=store, jobs=[self.upstream_objects.watching], clock=clock, metrics=metrics
+        )
         self.ledger = _ledger_service(
             settings, store=self.shared_work.ledger, on_finished=self._release_leases, clock=clock, metrics=metrics
         )
@@ -226,8 +230,18 @@ class Services:
             stream_limits=stream_limits,
             monotonic=self.clock.monotonic,
         )
+        router = Router(snapshot=self.snapshot, tracker=self.tracker, draw=random.random)
+        self.upstream_objects.open(
+            transport=self.transport,
+            router=router,
+            attributor=attributor,
+            blocked_customers=self.blocked_customers,
+            admission=admission,
+            settler=self._settler,
+            snapshot=self.snapshot,
+        )
         return Pipeline(
-            router=Router(snapshot=self.snapshot, tracker=self.tracker, draw=random.random),
+            router=router,
             attempts=Attempts(
                 providers=self._providers,
                 tracker=self.tracker,

@@ -32,6 +32,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
     price: PriceSheet | None
     """None: the price is unknown, and events say so."""
+    batch_price: PriceSheet | None = None
+    """What calls in batches cost; None: that is unknown."""
     weight: int | None = None
     order: int | None = None
     """Those with the lowest are tried before the others of the group; None comes last."""
