@@ -165,7 +165,7 @@ _ENCODER = msgspec.json.Encoder()
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LINE = msgspec.json.Decoder(_Line)
 _BODY = msgspec.json.Decoder(_Body)
-_RESULT = msgspec.json.Decoder(_Result)
+_RESULT = msgspec.json.Decoder(_Result, strict=False)
 
 
 def _decoded(raw: bytes | msgspec.Raw, number: int, within: str, decoder: msgspec.json.Decoder[_T]) -> _T:

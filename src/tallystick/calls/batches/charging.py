@@ -252,6 +252,7 @@ def _event(job: BatchJob, batch: BatchObject, bill: Bill, event_id: str) -> Spen
                 **job.template.metadata.get("batch", {}),
                 "status": batch.status or "unknown",
                 "made_at": job.made_at.isoformat(),
+                "call_id": job.job_id,
                 **bill.counts,
             },
         },
