@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -42,25 +42,6 @@ class GatewayBody(msgspec.Struct, gc=False):
     litellm_trace_id: str | None = None
     mock_response: str | None = None
     drop_params: bool | None = None
-
-
-_Body = TypeVar("_Body", bound=GatewayBody)
-
-
-def decode_body(decoder: msgspec.json.Decoder[_Body], raw: bytes) -> _Body:
-    """Decode a request. Raises BadRequest, which names the field and what would be right."""
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        field = place.rstrip("`").lstrip(".").removesuffix("[...]") or None
-        if field is None:
-            raise BadRequest(f"The request body must be a JSON object: {reason}.") from error
-        raise BadRequest(f"'{field}': {reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from error
-    except RecursionError as error:
-        raise BadRequest("The request body is nested too deeply.") from error
 
 
 def call_request(
