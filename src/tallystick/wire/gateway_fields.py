@@ -1,4 +1,4 @@
-"""What a body of any dialect may say to the gateway itself: attribution, session, mock, what to drop."""
+"""What a body of any dialect may say to the gateway itself: attribution, session, routing, mock, what to drop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import BadRequest
+from tallystick.wire.call_options import RoutingBody, options_of
 from tallystick.wire.call_request import CallRequest, Endpoint
 
 OUTPUT_TOKENS_MAX = 1_000_000_000
@@ -27,7 +28,7 @@ GATEWAY_METADATA_KEYS = frozenset(
 )
 
 
-class GatewayBody(msgspec.Struct, gc=False):
+class GatewayBody(RoutingBody, gc=False):
     """The fields that bodies of all dialects have in common; each dialect's own struct inherits them.
 
     It inherits rather than composes because they stand side by side in the body, and one pass must decode them all.
@@ -63,6 +64,7 @@ def call_request(
         session_id=body.litellm_session_id or body.litellm_trace_id or "",
         mock_response=body.mock_response,
         drop_params=body.drop_params,
+        options=options_of(body),
     )
     if request.metadata or request.litellm_metadata:
         _read_metadata(request, body)
