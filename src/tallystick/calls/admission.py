@@ -330,7 +330,7 @@ class CallAdmission:
         admitted = Admitted(self, context, [deployment], tokens_estimate=0)
         try:
             await admitted.take_callers_rates(scoped)
-            await admitted.take_budgets(scoped, estimate)
+            await admitted.take_budgets(scoped, lambda: estimate)
         except BaseException:
             admitted.cancel()
             raise
