@@ -35,6 +35,9 @@ _STATUSES: Final = (
     ("NotImplementedError", 400),
     ("UpstreamProviderError", 502),
 )
+_MADE_UP: Final = 500
+"""What LiteLLM says for want of a status."""
+_WITHOUT_ANSWER: Final = _TIMEOUTS | _BROKEN | {"JSONDecodeError", "APIResponseValidationError"}
 _CODES: Final = (
     ("ContextLengthExceededError", "context_length_exceeded"),
     ("ContextWindowExceededError", "context_length_exceeded"),
@@ -56,9 +59,9 @@ def error_of_library(error: Exception, *, library: str) -> UpstreamError:
     if names & _BROKEN:
         return UpstreamUnreachable(f"{library} could not reach the upstream: {_text(error)}")
     status = _status(raised) or next((status for name, status in _STATUSES if name in names), 0)
-    if status:
-        return _refusal(raised, names, status)
     causes = _names(_causes(error))
+    if status and (status != _MADE_UP or any(_body(each) for each in raised) or not causes & _WITHOUT_ANSWER):
+        return _refusal(raised, names, status)
     if causes & _TIMEOUTS:
         return UpstreamTimeout(f"The upstream did not answer {library} in time.")
     if causes & _BROKEN:
