@@ -94,7 +94,7 @@ class LibraryModels:
         )
 
     async def _chat(self, request: CallRequest, fields: JSON, target: Target) -> Answer:
-        library = await self._loaded(target)
+        library = await self._load()  # Its import is not the upstream's time.
         call = self._call(request, fields, target, known=library.chat_fields)
         reading = USAGE_SHOWN if request.client_wants_usage else USAGE_HIDDEN
         if not request.stream:
@@ -108,7 +108,7 @@ class LibraryModels:
         return _answer(_STREAM_TYPE, reading=reading, chunks=events)
 
     async def _embed(self, request: CallRequest, target: Target) -> Answer:
-        library = await self._loaded(target)
+        library = await self._load()  # Its import is not the upstream's time.
         fields = _FIELDS.decode(upstream_body(request, model=target.model, ask_usage=False))
         as_base64 = fields.get("encoding_format") == "base64"
         call = self._call(request, fields, target, known=_EMBEDDING_FIELDS)
@@ -119,9 +119,6 @@ class LibraryModels:
             for item in answer.get("data", ()):
                 item["embedding"] = packed(item["embedding"])
         return _answer(_PLAIN_TYPE, reading=USAGE_SHOWN, body=_ENCODER.encode(answer))
-
-    async def _loaded(self, target: Target) -> Library:
-        return await within(self._load(), target.timeout_seconds, library=self._name)
 
     def _call(self, request: CallRequest, fields: JSON, target: Target, *, known: frozenset[str]) -> LibraryCall:
         access = target.options.get(LIBRARY_ACCESS)

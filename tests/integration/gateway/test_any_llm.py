@@ -89,7 +89,7 @@ async def test_a_stream(upstream: Upstream, tmp_path: Path, wants_usage: bool) -
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 async def test_faults_are_told_apart_as_without_the_library(upstream: Upstream, tmp_path: Path, fault: Fault) -> None:
-    config = by_library(scripted(upstream.url, fault.model, timeout=0.5, stream_timeout=0.5))
+    config = by_library(scripted(upstream.url, fault.model, timeout=2, stream_timeout=2))
     if fault.model == "refuse":
         config["model_list"][0]["litellm_params"]["api_base"] = "http://127.0.0.1:1/v1"
     async with running_gateway(tmp_path, config) as gateway:
