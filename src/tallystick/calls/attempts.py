@@ -178,7 +178,7 @@ class Attempts:
             deployment, stream=request.stream, settings=route.settings, has_others=route.has_others
         )
         admitted.attempt = note
-        provider = self._providers[deployment.target.provider]
+        provider = self._providers[deployment.target.served_by]
         try:
             answer = await provider.send(request, self._target(deployment.target, route.options, request.stream))
             if isinstance(answer.reading, ResponsesReading):

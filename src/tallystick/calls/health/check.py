@@ -110,7 +110,7 @@ class Checker:
             raise
 
     async def _answer(self, call: RunningCall, deployment: Deployment) -> TallystickError | None:
-        provider = self._providers[deployment.target.provider]
+        provider = self._providers[deployment.target.served_by]
         usage = None
         failure: TallystickError | None = None
         cost, response_id = None, ""
