@@ -150,11 +150,12 @@ def read_gemini_request(raw: bytes, *, stream: bool) -> Conversation:
         if bytes(body.generation_config):
             unsaid += _unsaid_fields(body.generation_config, _CONFIG_KNOWN, _CONFIG_MEANS_NOTHING, "generationConfig.")
         tools = tuple(_tools(body, unsaid))
+        wanted = _response_format(config, unsaid)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$")
         field = place.rstrip("`").lstrip(".") or None
         raise BadRequest(f"'{field}': {reason}." if field else f"{reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
         raise BadRequest(f"The request body is not valid JSON: {error}.") from error
     if any(setting.threshold not in _NO_FILTERS for setting in body.safety_settings or ()):
         unsaid.append("safetySettings")
@@ -171,7 +172,7 @@ def read_gemini_request(raw: bytes, *, stream: bool) -> Conversation:
         seed=config.seed,
         frequency_penalty=config.frequency_penalty or None,
         presence_penalty=config.presence_penalty or None,
-        response_format=_response_format(config, unsaid),
+        response_format=wanted,
         reasoning=_reasoning(config.thinking_config),
         stream=stream,
         unsaid=tuple(unsaid),
