@@ -42,9 +42,7 @@ async def ask(gateway: RunningGateway, *, stream: bool, **fields: Any) -> anthro
             return await events.get_final_message()
 
 
-@pytest.mark.parametrize(
-    "exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(CHATS)]
-)
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(CHATS)])
 async def test_a_recorded_answer(exchange: dict[str, Any], tmp_path: Path) -> None:
     recorded = exchange["body"].encode()
     is_stream = "event-stream" in exchange["content_type"]

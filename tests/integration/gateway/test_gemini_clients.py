@@ -66,9 +66,7 @@ def gemini_config(api_base: str, model: str = "gemini-2.5-flash", **params: Any)
     return {"model_list": [{"model_name": "public", "litellm_params": params}]}
 
 
-@pytest.mark.parametrize(
-    "exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(CHATS)]
-)
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(CHATS)])
 async def test_a_recorded_answer(exchange: dict[str, Any], tmp_path: Path) -> None:
     recorded = exchange["body"].encode()
     is_stream = "event-stream" in exchange["content_type"]
