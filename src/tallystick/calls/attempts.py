@@ -184,9 +184,12 @@ class Attempts:
             if isinstance(answer.reading, ResponsesReading):
                 answer.reading = ResponsesReading(self._response_ids.teller(call.context.principal, deployment))
             answered = _read(answer) if answer.chunks is None else await _begun(answer, answer.chunks)
-        except BadRequest:
+        except (BadRequest, RecursionError) as error:
             note.over(tokens=0, output_tokens=0, broke_off=False)
-            raise
+            if isinstance(error, BadRequest):
+                raise
+            # What could just be read where it came in can't be read deeper in the stack.
+            raise BadRequest("The request body is nested too deeply.") from error
         except UpstreamError as error:
             cause = meant(error)
             retry_after = retry_after_seconds(cause, now=self._now())

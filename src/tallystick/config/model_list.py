@@ -30,6 +30,8 @@ PRICE_FIELDS = frozenset(
         "output_cost_per_pixel",
         "input_cost_per_character",
         "input_cost_per_query",
+        "file_search_cost_per_1k_calls",
+        "code_interpreter_cost_per_session",
         "input_cost_per_second",
         "output_cost_per_second",
         "output_cost_per_image",

@@ -32,6 +32,8 @@ class AnthropicEvents:
         self._usage = AnthropicUsage()
         self._parts: dict[int, int] = {}
         """From the index of a block to that of its part."""
+        self._empty_calls: set[int] = set()
+        """Parts that are tool calls, and have no arguments yet."""
 
     def read(self, name: bytes, data: bytes) -> list[Delta]:
         """Return what an event says. Raises UpstreamGarbled."""
@@ -45,8 +47,7 @@ class AnthropicEvents:
         if kind == "content_block_start":
             return self._begin_block(event)
         if kind == "content_block_stop":
-            part = self._parts.get(event.index)
-            return [] if part is None else [PartEnded(part)]
+            return self._end_block(event)
         if kind == "message_start":
             return list(self._begin(event))
         if kind == "message_delta":
@@ -83,7 +84,18 @@ class AnthropicEvents:
         if part is None:
             return []
         index = self._parts[event.index] = len(self._parts)
+        if isinstance(part, ToolCall) and not part.arguments:
+            self._empty_calls.add(index)
         return [PartBegun(index, part)]
+
+    def _end_block(self, event: _Event) -> list[Delta]:
+        part = self._parts.get(event.index)
+        if part is None:
+            return []
+        if part not in self._empty_calls:
+            return [PartEnded(part)]
+        self._empty_calls.remove(part)
+        return [PartGrown(part, "{}"), PartEnded(part)]
 
     def _read_delta(self, event: _Event) -> Iterator[Delta]:
         part, delta = self._parts.get(event.index), event.delta
@@ -91,6 +103,7 @@ class AnthropicEvents:
             return
         text = delta.text or delta.partial_json or delta.thinking
         if text:
+            self._empty_calls.discard(part)
             yield PartGrown(part, text)
         if delta.signature:
             yield PartSigned(part, delta.signature)

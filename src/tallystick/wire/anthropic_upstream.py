@@ -73,11 +73,9 @@ class AnthropicUpstream:
             _write_tool_choice(said, body)
         if said.user:
             body["metadata"] = {"user_id": said.user}
-        if said.response_format is not None:
-            if bytes(said.response_format.schema):
-                body["output_config"] = {"format": {"type": "json_schema", "schema": said.response_format.schema}}
-            else:
-                unsaid.append("response_format (json_object)")
+        output = _output(said, unsaid)
+        if output:
+            body["output_config"] = output
         return Written(_ENCODER.encode(body), tuple(unsaid))
 
     def read_reply(self, body: bytes) -> Reply:
@@ -165,7 +163,7 @@ def _reply_parts(blocks: list[_Block]) -> Iterator[ReplyPart]:
 
 def _write_limits(said: Conversation, body: JSON) -> None:
     """Write how much may be generated and thought: the limit counts thoughts, so it must be above their budget."""
-    limit = said.max_tokens or DEFAULT_MAX_TOKENS
+    limit = DEFAULT_MAX_TOKENS if said.max_tokens is None else said.max_tokens
     thinking = _thinking(said.reasoning)
     budget = thinking.get("budget_tokens")
     if budget is not None and limit <= budget:
@@ -191,6 +189,19 @@ def _thinking(reasoning: Reasoning | None) -> JSON:
         return {"type": "enabled", "budget_tokens": reasoning.budget_tokens}
     budget = _BUDGETS.get(reasoning.effort)
     return {} if budget is None else {"type": "enabled", "budget_tokens": budget}
+
+
+def _output(said: Conversation, unsaid: list[str]) -> JSON:
+    """Return what the answer is to be like. Where the model decides how much to think, an effort guides it."""
+    output: JSON = {}
+    if said.reasoning is not None and said.reasoning.adaptive and said.reasoning.effort:
+        output["effort"] = said.reasoning.effort
+    wanted = said.response_format
+    if wanted is not None and bytes(wanted.schema):
+        output["format"] = {"type": "json_schema", "schema": wanted.schema}
+    elif wanted is not None:
+        unsaid.append("response_format (json_object)")
+    return output
 
 
 def _messages(said: Conversation, unsaid: list[str]) -> Iterator[tuple[str, list[JSON]]]:

@@ -152,6 +152,7 @@ def read_gemini_request(raw: bytes, *, stream: bool) -> Conversation:
                 body.generation_config, _CONFIG_KNOWN, _CONFIG_MEANS_NOTHING, place="generationConfig."
             )
         tools = tuple(_tools(body, unsaid))
+        wanted = _response_format(config, unsaid)
     if any(setting.threshold not in _NO_FILTERS for setting in body.safety_settings or ()):
         unsaid.append("safetySettings")
     return Conversation(
@@ -167,7 +168,7 @@ def read_gemini_request(raw: bytes, *, stream: bool) -> Conversation:
         seed=config.seed,
         frequency_penalty=config.frequency_penalty or None,
         presence_penalty=config.presence_penalty or None,
-        response_format=_response_format(config, unsaid),
+        response_format=wanted,
         reasoning=_reasoning(config.thinking_config),
         stream=stream,
         unsaid=tuple(unsaid),

@@ -118,7 +118,7 @@ class _Contents:
                 yield self._call(part, is_first=is_first_call)
                 is_first_call = False
             elif isinstance(part, ToolResult):
-                yield self._result(part, seen)
+                yield self._result(part, seen, place)
             elif isinstance(part, Text | Refusal):
                 if part.text:
                     yield {"text": part.text}
@@ -142,7 +142,7 @@ class _Contents:
             part["thoughtSignature"] = _NO_SIGNATURE
         return part
 
-    def _result(self, result: ToolResult, seen: list[JSON]) -> JSON:
+    def _result(self, result: ToolResult, seen: list[JSON], place: str) -> JSON:
         """Write a result; what is no text follows behind all results, where every model takes it."""
         texts = [part.text for part in result.parts if isinstance(part, Text)]
         response: JSON = {
@@ -151,7 +151,15 @@ class _Contents:
         }
         if self._tells_call_ids and result.call_id:
             response["id"] = result.call_id
-        media = [written for part in result.parts if not isinstance(part, Text) and (written := write_media(part))]
+        media = []
+        for part in result.parts:
+            if isinstance(part, Text):
+                continue
+            written = write_media(part)
+            if written is None:
+                self._unsaid.append(f"{place}.content ({type(part).__name__.lower()} of a tool)")
+            else:
+                media.append(written)
         if media:
             seen.append({"text": f"Returned by the tool {response['name']}:"})
             seen += media

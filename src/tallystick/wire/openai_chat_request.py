@@ -236,7 +236,11 @@ class _Messages:
                 self._results.append(self._result(message, place))
                 continue
             if message.role in ("system", "developer"):
-                self._system += (part for part in self._content(message, place) if isinstance(part, Text))
+                for part in self._content(message, place):
+                    if isinstance(part, Text):
+                        self._system.append(part)
+                    else:
+                        self._unsaid.append(f"{place}.content ({type(part).__name__.lower()})")
                 continue
             if message.role == "assistant":
                 self._end_results()
@@ -256,11 +260,16 @@ class _Messages:
             self._results = []
 
     def _result(self, message: _Message, place: str) -> ToolResult:
-        parts = tuple(part for part in self._content(message, place) if isinstance(part, Text | Image | Document))
+        parts: list[Text | Image | Document] = []
+        for part in self._content(message, place):
+            if isinstance(part, Text | Image | Document):
+                parts.append(part)
+            else:
+                self._unsaid.append(f"{place}.content ({type(part).__name__.lower()})")
         return ToolResult(
             call_id=message.tool_call_id or message.name or "",
             name=message.name or "",
-            parts=parts,
+            parts=tuple(parts),
             cache=_mark(message.cache_control),
         )
 

@@ -34,9 +34,13 @@ class OpenAIChatEvents:
         self._open: int | None = None
         """The part that grows now; tool calls are found by their own index."""
         self._open_kind: type[ReplyPart] | None = None
-        self._calls: dict[int, int] = {}
-        """From the index of a tool call to that of its part."""
-        self._stop: str | None = None
+        self._calls: dict[int, str] = {}
+        """From the index of a tool call to its id."""
+        self._growing: int | None = None
+        """The tool call that grows now."""
+        self._arguments: list[str] = []
+        self._later: dict[int, _ToolCall] = {}
+        """Calls that began before the arguments of another were complete: parts come one after the other."""
 
     def read(self, name: bytes, data: bytes) -> list[Delta]:
         """Return what an event says. Raises UpstreamGarbled."""
@@ -53,7 +57,7 @@ class OpenAIChatEvents:
             if failure is not None:
                 return [Failed(failure)]
         deltas: list[Delta] = []
-        if not self._has_begun:
+        if not self._has_begun and (chunk.id or chunk.choices):  # Azure tells of its filters first, with no id.
             self._has_begun = True
             deltas.append(Begun(id=chunk.id or "", model=chunk.model or ""))
         for choice in chunk.choices or ():
@@ -88,31 +92,62 @@ class OpenAIChatEvents:
 
     def _grow(self, part: ReplyPart, text: str) -> Iterator[Delta]:
         if self._open_kind is not type(part):
+            yield from self._end_part()
             yield from self._begin(part)
         assert self._open is not None
         yield PartGrown(self._open, text)
 
     def _grow_call(self, call: _ToolCall) -> Iterator[Delta]:
         function = call.function or _Function()
+        number = self._number_of(call)
+        if number in self._later:
+            self._later[number] = _joined(self._later[number], function)
+        elif number not in self._calls:
+            self._calls[number] = call.id or ""
+            if self._growing is not None and not _is_object("".join(self._arguments)):
+                self._later[number] = _joined(call, _Function())
+                return
+            yield from self._begin_call(number, call)
+        elif function.arguments and number == self._growing:
+            self._arguments.append(function.arguments)
+            yield PartGrown(self._parts - 1, function.arguments)
+        elif function.arguments and function.arguments.strip():
+            raise UpstreamGarbled("The upstream's stream goes on with the arguments of a tool call that were complete.")
+
+    def _number_of(self, call: _ToolCall) -> int:
+        """Return the index of a call. Some upstreams give none, others the same one to each call."""
         number = len(self._calls) if call.index is None and call.id else call.index or 0
-        if number not in self._calls:
-            yield from self._begin(ToolCall(id=call.id or "", name=function.name or "", arguments=""))
-            assert self._open is not None
-            self._calls[number] = self._open
+        names_one = call.id and call.function is not None and call.function.name
+        if names_one and self._calls.get(number, call.id) not in ("", call.id):
+            known = next((each for each, call_id in self._calls.items() if call_id == call.id), None)
+            return max(self._calls) + 1 if known is None else known
+        return number
+
+    def _begin_call(self, number: int, call: _ToolCall) -> Iterator[Delta]:
+        function = call.function or _Function()
+        yield from self._begin(ToolCall(id=call.id or "", name=function.name or "", arguments=""))
+        self._growing, self._arguments = number, [function.arguments or ""]
         if function.arguments:
-            yield PartGrown(self._calls[number], function.arguments)
+            yield PartGrown(self._parts - 1, function.arguments)
 
     def _begin(self, part: ReplyPart) -> Iterator[Delta]:
-        yield from self._end_part()
+        yield from self._end_open()
         self._open, self._open_kind = self._parts, type(part)
         self._parts += 1
         yield PartBegun(self._open, part)
 
-    def _end_part(self) -> list[Delta]:
-        if self._open is None:
-            return []
-        ended, self._open, self._open_kind = self._open, None, None
-        return [PartEnded(ended)]
+    def _end_part(self) -> Iterator[Delta]:
+        """End the part that grows, and say the calls that waited for its end."""
+        yield from self._end_open()
+        later, self._later = self._later, {}
+        for number, call in later.items():
+            yield from self._begin_call(number, call)
+        yield from self._end_open()
+
+    def _end_open(self) -> Iterator[Delta]:
+        if self._open is not None:
+            ended, self._open, self._open_kind, self._growing = self._open, None, None, None
+            yield PartEnded(ended)
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -154,3 +189,20 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk, strict=False)
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _is_object(text: str) -> bool:
+    """Whether arguments are complete."""
+    try:
+        _OBJECT.decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
+def _joined(call: _ToolCall, more: _Function) -> _ToolCall:
+    """Return a call with more of its arguments."""
+    function = call.function or _Function()
+    arguments = (function.arguments or "") + (more.arguments or "")
+    return _ToolCall(id=call.id, function=_Function(name=function.name or more.name, arguments=arguments))

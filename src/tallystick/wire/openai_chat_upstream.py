@@ -186,7 +186,7 @@ def _user(message: Message, place: str, unsaid: list[str]) -> Iterator[JSON]:
     seen: list[JSON] = []
     for part in message.parts:
         if isinstance(part, ToolResult):
-            yield {"role": "tool", "tool_call_id": part.call_id, "content": _result_text(part, seen)}
+            yield {"role": "tool", "tool_call_id": part.call_id, "content": _result_text(part, seen, place, unsaid)}
         else:
             others.append(part)
     content = [*seen, *_content(others, place, unsaid)]
@@ -194,7 +194,7 @@ def _user(message: Message, place: str, unsaid: list[str]) -> Iterator[JSON]:
         yield {"role": "user", "content": _simplest(content), **({"name": message.name} if message.name else {})}
 
 
-def _result_text(result: ToolResult, seen: list[JSON]) -> str:
+def _result_text(result: ToolResult, seen: list[JSON], place: str, unsaid: list[str]) -> str:
     """Return a result as text, which is all that a tool's message can hold; pictures go to the user's turn."""
     texts = []
     for part in result.parts:
@@ -202,7 +202,9 @@ def _result_text(result: ToolResult, seen: list[JSON]) -> str:
             texts.append(part.text)
             continue
         written = _written(part)
-        if written is not None:
+        if written is None:
+            unsaid.append(f"{place}.content ({type(part).__name__.lower()} of a tool)")
+        else:
             seen.append({"type": "text", "text": f"Returned by the tool call {result.call_id}:"})
             seen.append(written)
     return "\n".join(texts)

@@ -10,7 +10,7 @@ from tallystick.errors import UpstreamGarbled
 from tallystick.wire.conversation import Refusal, Text, Thinking, ToolCall
 from tallystick.wire.reply import Reply, ReplyPart, StopReason
 from tallystick.wire.reported import AnswerFacts, ReportedError
-from tallystick.wire.responses_usage import ResponsesUsage, SearchItem, ToolUsage, read_cost, read_usage
+from tallystick.wire.responses_usage import ResponsesUsage, ToolItem, ToolUsage, read_cost, read_usage
 from tallystick.wire.usage import Usage
 
 
@@ -40,7 +40,7 @@ class ContentPart(msgspec.Struct, gc=False):
     refusal: str | None = None
 
 
-class Item(SearchItem, gc=False):
+class Item(ToolItem, gc=False):
     """An item of output, with the fields of all kinds that other dialects have."""
 
     id: str | None = None

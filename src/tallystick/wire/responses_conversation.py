@@ -190,10 +190,13 @@ class _Items:
                 self._read_message(item, place)
             elif kind == "function_call_output":
                 self._end_said()
-                parts = tuple(
-                    part for part in self._content(item.output, place) if isinstance(part, Text | Image | Document)
-                )
-                self._results.append(ToolResult(call_id=item.call_id or "", parts=parts))
+                parts: list[Text | Image | Document] = []
+                for part in self._content(item.output, place):
+                    if isinstance(part, Text | Image | Document):
+                        parts.append(part)
+                    else:
+                        self._unsaid.append(f"{place}.output ({type(part).__name__.lower()})")
+                self._results.append(ToolResult(call_id=item.call_id or "", parts=tuple(parts)))
             elif kind in ("function_call", "reasoning"):
                 self._end_results()
                 self._said.append(_call(item) if kind == "function_call" else _thought(item))
@@ -207,6 +210,9 @@ class _Items:
         content = tuple(self._content(item.content, place))
         if item.role in ("system", "developer"):
             self.system += (part for part in content if isinstance(part, Text))
+            self._unsaid += (
+                f"{place}.content ({type(part).__name__.lower()})" for part in content if not isinstance(part, Text)
+            )
         elif item.role == "assistant":
             self._end_results()
             self._said += content

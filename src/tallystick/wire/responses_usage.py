@@ -62,18 +62,34 @@ class SearchAction(msgspec.Struct, gc=False):
     type: str = ""
 
 
-class SearchItem(msgspec.Struct, gc=False):
-    """The part of an item of output that tells whether it is a search."""
+class ToolItem(msgspec.Struct, gc=False):
+    """The part of an item of output that tells whether it is a call of the provider's own tools."""
 
     type: str = ""
     action: SearchAction | None = None
+    container_id: str | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    """Of a call that draws: the picture."""
 
 
-def read_usage(reported: ResponsesUsage | None, tools: ToolUsage | None, items: Sequence[SearchItem]) -> Usage | None:
-    """Return what is billed; None when nothing was counted."""
+def read_usage(reported: ResponsesUsage | None, tools: ToolUsage | None, items: Sequence[ToolItem]) -> Usage | None:
+    """Return what is billed; None when nothing was counted.
+
+    Tools are counted by their calls, code by its containers, which are charged for as long as they live: one that an
+    earlier response began counts in each that uses it.
+    """
     usage = normalize_usage(reported.reported) if reported is not None else None
     if usage is None:
         return None
+    containers = {item.container_id or "" for item in items if item.type == "code_interpreter_call"}
+    files = sum(item.type == "file_search_call" for item in items)
+    images = sum(
+        item.type == "image_generation_call" and bytes(item.result) not in (b"", b"null", b'""') for item in items
+    )
+    if containers or files or images:
+        usage = msgspec.structs.replace(
+            usage, code_sessions=len(containers) or None, file_searches=files or None, images=images or None
+        )
     told = tools.web_search.num_requests if tools is not None and tools.web_search is not None else None
     searches = sum(map(_is_search, items)) if told is None else told
     return msgspec.structs.replace(usage, searches=searches) if searches > 0 else usage
@@ -101,5 +117,5 @@ def write_usage(usage: Usage | None) -> dict[str, object] | None:
     }
 
 
-def _is_search(item: SearchItem) -> bool:
+def _is_search(item: ToolItem) -> bool:
     return item.type == "web_search_call" and (item.action is None or item.action.type in ("", "search"))

@@ -11,6 +11,7 @@ import anthropic
 import pytest
 from aiohttp import web
 
+from distinct import one_of_each
 from gateway_kit import MASTER_KEY, RunningGateway, running_gateway, scripted
 from upstream import Upstream, running_upstream
 
@@ -41,7 +42,7 @@ async def ask(gateway: RunningGateway, *, stream: bool, **fields: Any) -> anthro
             return await events.get_final_message()
 
 
-@pytest.mark.parametrize("exchange", [pytest.param(each, id=f"{each['provider']}-{each['id']}") for each in CHATS])
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(CHATS)])
 async def test_a_recorded_answer(exchange: dict[str, Any], tmp_path: Path) -> None:
     recorded = exchange["body"].encode()
     is_stream = "event-stream" in exchange["content_type"]

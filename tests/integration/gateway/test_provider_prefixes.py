@@ -17,6 +17,7 @@ from google.genai.types import HttpOptions
 from yarl import URL
 
 import bedrock_kit
+from distinct import one_of_each
 from gateway_kit import MASTER_KEY, RunningGateway, running_gateway
 from passed_kit import AnyUpstream, any_upstream
 from tallystick.ledger.event import SpendEvent
@@ -96,7 +97,7 @@ def told(exchange: dict[str, Any]) -> tuple[int | None, int | None] | None:
     return usage["input_tokens"] + cached, usage["output_tokens"]
 
 
-@pytest.mark.parametrize("exchange", recordings())
+@pytest.mark.parametrize("exchange", one_of_each(recordings()))
 async def test_a_recorded_exchange(exchange: dict[str, Any], upstream: AnyUpstream, tmp_path: Path) -> None:
     provider, model = exchange["provider"], model_of(exchange)
     recorded = exchange["body"].encode()

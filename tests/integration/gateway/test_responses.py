@@ -11,6 +11,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from distinct import one_of_each
 from gateway_kit import MASTER_KEY, RunningGateway, running_gateway
 from tallystick.access.keys import hash_key
 from tallystick.access.principal import Principal
@@ -103,7 +104,7 @@ async def ask(client: openai.AsyncOpenAI, *, stream: bool, **fields: Any) -> Any
         return await events.get_final_response()
 
 
-@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in ANTHROPIC])
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(ANTHROPIC)])
 async def test_claude_answers_a_responses_client(exchange: dict[str, Any], tmp_path: Path) -> None:
     is_stream = "event-stream" in exchange["content_type"]
     async with running_upstream() as upstream:
@@ -130,7 +131,7 @@ async def test_claude_answers_a_responses_client(exchange: dict[str, Any], tmp_p
     ]
 
 
-@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in RESPONSES])
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(RESPONSES)])
 async def test_a_chat_client_gets_what_a_responses_upstream_says(exchange: dict[str, Any], tmp_path: Path) -> None:
     is_stream = "event-stream" in exchange["content_type"]
     async with running_upstream() as upstream:
