@@ -249,7 +249,10 @@ class Pipeline:
         return None
 
     async def _settle_plain(self, call: RunningCall, answered: Answered, headers: Headers) -> PlainAnswer:
-        """Meter a whole answer and put its event into the journal before it leaves."""
+        """Meter a whole answer and put its event into the journal before it leaves.
+
+        Raises UpstreamRefused where the answer is one.
+        """
         answer, reading = answered
         assert reading is not None
         facts = reading.facts
@@ -268,6 +271,9 @@ class Pipeline:
             failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
         )
         await self._settler.end(event)
+        if reading.refusal is not None:
+            reading.refusal.headers = [*headers, *cost_header(event)]
+            raise reading.refusal
         types = answer.reading.content_types
         content_type = answer.content_type if types is None else types.plain
         if call.cache is not None and event.status == "success":

@@ -262,6 +262,27 @@ async def test_another_deployment_may_say_what_one_can_t(tmp_path: Path) -> None
     assert (event.provider, event.status, event.attempts) == ("anthropic", "success", ())
 
 
+@pytest.mark.parametrize("counted", [True, False])
+async def test_an_error_inside_an_answer_is_billed_as_counted(tmp_path: Path, counted: bool) -> None:
+    """It is a failure for the caller, who gets its status, and yet the upstream has counted what it used."""
+    usage = {"usage": {"prompt_tokens": 12, "completion_tokens": 6, "total_tokens": 18}} if counted else {}
+
+    async def answer(_asked: web.Request, _body: dict[str, Any]) -> web.Response:
+        return web.json_response({"error": {"message": "Slow down", "code": 429}, **usage})
+
+    async with running_upstream() as upstream:
+        upstream.answer = answer
+        async with running_gateway(tmp_path, scripted(upstream.url, "public")) as gateway:
+            with pytest.raises(anthropic.RateLimitError, match="Slow down"):
+                await ask(gateway, stream=False)
+            event = await gateway.event()
+    assert (event.status, event.usage_source) == ("failure", "provider" if counted else "estimated")
+    assert event.cost_nano_usd > 0
+    if counted:
+        assert (event.usage.input_tokens, event.usage.output_tokens) == (12, 6)
+        assert len(upstream.requests) == 1  # What is billed is not asked for again.
+
+
 async def test_an_error_inside_an_answer_with_status_200(tmp_path: Path) -> None:
     async def answer(_asked: web.Request, _body: dict[str, Any]) -> web.Response:
         return web.json_response({"error": {"message": "Slow down", "code": 429}})
