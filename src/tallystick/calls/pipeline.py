@@ -23,6 +23,7 @@ from tallystick.calls.replay import Replayer
 from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Route, Router
 from tallystick.calls.settle import Settler
+from tallystick.control.deployment import Deployment
 from tallystick.errors import (
     BadRequest,
     BudgetExceeded,
@@ -31,6 +32,7 @@ from tallystick.errors import (
     NotFound,
     PermissionDenied,
     RateLimited,
+    Untranslatable,
     UpstreamError,
 )
 from tallystick.ledger.event import UsageSource
@@ -207,15 +209,20 @@ class Pipeline:
         attribution: Attribution,
         input_tokens: InputTokens,
     ) -> tuple[Answered, Admitted]:
-        """Try one model group after the other. Raises the last one's UpstreamError."""
+        """Try one model group after the other. Raises the last UpstreamError, else Untranslatable."""
+        failed: tuple[UpstreamError | Untranslatable, Deployment] | None = None
         while True:
             try:
                 return await self._attempts.of_group(call, route, admitted), admitted
-            except UpstreamError as error:
-                kind = kind_of_failure(error)
+            except (UpstreamError, Untranslatable) as error:
+                # What a fallback can't be asked says nothing of why the group before it failed.
+                if failed is None or isinstance(error, UpstreamError):
+                    failed = (error, call.deployment)
+                kind = FailureKind.BAD_REQUEST if isinstance(error, Untranslatable) else kind_of_failure(error)
                 following = await self._fall_back(call, route, admitted, attribution, input_tokens, kind)
                 if following is None:
-                    raise
+                    reason, call.deployment = failed
+                    raise reason from None
                 admitted = following
 
     async def _fall_back(
