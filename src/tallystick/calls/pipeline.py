@@ -160,8 +160,15 @@ class Pipeline:
                 headers=headers,
                 settler=self._settler,
                 limits=self._stream_limits,
+                take_over=self._take_over(call, answered.answer) if call.request.is_background else None,
             )
         return await self._settle_plain(call, answered, headers)
+
+    def _take_over(self, call: RunningCall, answer: Answer) -> Callable[[str], bool] | None:
+        """Return what watches a streamed response that goes on in the background when nobody reads it."""
+        if not isinstance(answer.reading, ResponsesReading):
+            return None
+        return lambda upstream_id: self._background.take(call, upstream_id, self._settler)
 
     def _attribute(self, context: CallContext) -> Attribution:
         """Say whom the call belongs to. Raises BadRequest, and PermissionDenied for a customer who is blocked."""
