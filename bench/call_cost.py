@@ -62,7 +62,14 @@ async def measure(calls: int, profile: bool, home: Path) -> None:
     await services.ledger._committing.stop()
     headers = [(b"host", b"x"), (b"authorization", b"Bearer " + MASTER_KEY.encode()), (b"user-agent", b"bench")]
     headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(BODY))]
-    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "client": ("::1", 1)}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("::1", 1),
+    }
     sent = []
 
     async def receive() -> dict[str, Any]:

@@ -107,8 +107,8 @@ class Admitted:
             caller=_caller(self._context),
         )
 
-    async def take_budgets(self, scoped: Sequence[ScopedLimits], estimate: Estimate | None) -> None:
-        """Take a hold on every budget of the call and of its deployment's provider.
+    async def take_budgets(self, scoped: Sequence[ScopedLimits], estimate: Callable[[], Estimate | None]) -> None:
+        """Take a hold on every budget of the call and of its deployment's provider; without any, nothing is estimated.
 
         Raises BudgetExceeded and BudgetUnknown; where only a provider has no room, the next one is taken.
         """
@@ -117,18 +117,19 @@ class Admitted:
         self._bounds = bounds = budgets.bounds.of_limits(
             scoped, model_group=self.deployments[0].model_group, moment=moment
         )
-        if estimate is None:
-            estimate = _UNKNOWN
-        if not estimate.full_nano_usd:
+        if not bounds and not self._admission.has_provider_budgets:
             return
-        self._estimate = estimate
+        estimated = estimate() or _UNKNOWN
+        if not estimated.full_nano_usd:
+            return
+        self._estimate = estimated
         while True:
             of_provider = self._admission.bounds_of_provider(self._deployment.target.provider, moment)
             if not bounds and not of_provider:
                 return
             both = [*bounds, *of_provider] if of_provider else bounds
             try:
-                hold = await budgets.admit(both, estimate, caller=_caller(self._context))
+                hold = await budgets.admit(both, estimated, caller=_caller(self._context))
             except BudgetExceeded as error:
                 if error.scope_type != _PROVIDER or not await self._leave_provider():
                     raise
@@ -270,7 +271,7 @@ class CallAdmission:
         self.estimator = estimator
         self._limits = limits
         self._live = live
-        self._has_provider_budgets = has_provider_budgets
+        self.has_provider_budgets = has_provider_budgets
 
     async def admit(
         self,
@@ -287,12 +288,13 @@ class CallAdmission:
             if not deployments:
                 raise _unknown_price(context)
         scoped = await self._scoped(context.principal, attribution)
-        estimate = self.estimator.estimate(context.request, deployments, input_tokens)
         tokens = self.estimator.tokens(context.request, deployments, input_tokens)
         admitted = Admitted(self, context, deployments, tokens_estimate=tokens)
         try:
             await admitted.take_rates(scoped)
-            await admitted.take_budgets(scoped, estimate)
+            await admitted.take_budgets(
+                scoped, lambda: self.estimator.estimate(context.request, deployments, input_tokens)
+            )
         except BaseException:
             admitted.cancel()
             raise
@@ -316,7 +318,7 @@ class CallAdmission:
 
     def bounds_of_provider(self, provider: str, moment: datetime) -> Sequence[Bound]:
         """Return the budgets of a provider, () where none has one."""
-        if not self._has_provider_budgets:
+        if not self.has_provider_budgets:
             return ()
         return self.budgets.bounds.of_budgets(self._limits.of_provider(provider), moment=moment)
 

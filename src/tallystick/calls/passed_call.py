@@ -33,7 +33,7 @@ from tallystick.wire.dialect import Reading
 from tallystick.wire.passed_operations import Operation, Prefix
 from tallystick.wire.passed_readings import OPAQUE
 from tallystick.wire.reported import AnswerFacts
-from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens, estimate_output_tokens
+from tallystick.wire.token_estimate import NO_INPUT, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
 
 _NOT_FORWARDED: Final = frozenset(
@@ -94,7 +94,7 @@ class PassedCalls:
         )
         require_customer(attribution, self._blocked_customers)
         deployments = await self._choose(context, passage)
-        input_tokens = estimate_input_tokens(context.request) if passage.is_json else InputTokens(0, 0)
+        input_tokens = estimate_input_tokens(context.request) if passage.is_json else NO_INPUT
         admitted = await self._admission.admit(context, attribution, deployments, input_tokens)
         call = RunningCall(
             context=context,

@@ -39,7 +39,7 @@ from tallystick.ledger.event import UsageSource
 from tallystick.providers.base import Answer
 from tallystick.routing.choice import Wanted
 from tallystick.routing.failure import FailureKind
-from tallystick.wire.call_options import read_call_options
+from tallystick.wire.call_options import with_headers
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED, CallRequest
 from tallystick.wire.reported import AnswerFacts
 from tallystick.wire.responses_reading import ResponsesReading
@@ -93,7 +93,7 @@ class Pipeline:
         route = self._router.begin(
             context.principal,
             request.model,
-            read_call_options(request.said, context.headers),
+            with_headers(request.options, context.headers),
             Wanted(attribution.tags, input_tokens.estimate, request.stream, self._continued(context)),
         )
         use = None

@@ -282,9 +282,9 @@ class _StartNote:
         self._send = send
         self.begun = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         self.begun = True
-        await self._send(message)
+        return self._send(message)
 
 
 async def _send(answer: PlainAnswer | MeteredStream, receive: Receive, begun: _Begun) -> None:

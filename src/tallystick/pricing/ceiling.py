@@ -44,9 +44,11 @@ def cost_ceiling(
         input_tokens * _dearest(sheet, inputs, input_tokens)
         + output_tokens * _dearest(sheet, outputs, input_tokens)
         + _dearest(sheet, ("requests",), input_tokens)
-        + sum((getattr(units, unit) or 0) * _dearest(sheet, (unit,), input_tokens) for unit in _COUNTED)
-        - (-milliseconds * _dearest(sheet, ("hours",), input_tokens) // _MILLISECONDS_PER_HOUR)
     )
+    if units != _NOTHING:
+        exact += sum((getattr(units, unit) or 0) * _dearest(sheet, (unit,), input_tokens) for unit in _COUNTED)
+    if milliseconds:
+        exact -= -milliseconds * _dearest(sheet, ("hours",), input_tokens) // _MILLISECONDS_PER_HOUR
     if sheet.discount_ppm or sheet.margin_ppm:
         exact = -(-exact * (_PPM - sheet.discount_ppm) * (_PPM + sheet.margin_ppm) // _PPM**2)
     return -(-exact // UNITS_PER_PRICE) + sheet.margin_fixed_nano_usd

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -36,11 +37,7 @@ class Unit:
 
 
 _NOTHING = Usage()
-
-
-def _one_request(usage: Usage) -> int:
-    """One, unless nothing at all was reported: a call that failed before it used anything."""
-    return int(usage != _NOTHING)
+_REQUESTS = "requests"
 
 
 UNITS: Mapping[str, Unit] = {
@@ -64,13 +61,13 @@ UNITS: Mapping[str, Unit] = {
         # Hours, not seconds: prices per hour, minute and second are all whole numbers per hour.
         Unit(name="hours", counted="milliseconds", quantity_per_unit=_MILLISECONDS_PER_HOUR),
         Unit(name="searches", counted="searches"),
-        Unit(name="requests", counted=""),
+        Unit(name=_REQUESTS, counted=""),
     )
 }
 
-_POSITIONS = {field: position for position, field in enumerate(Usage.__struct_fields__)}
-_WALK = tuple((unit.name, unit.parent, _POSITIONS.get(unit.counted)) for unit in UNITS.values())
-"""Each unit's name, its parent, and where in a Usage its quantity stands (None: it is a request)."""
+_WALK = tuple((unit.name, unit.parent) for unit in UNITS.values() if unit.counted)
+_counted = attrgetter(*(unit.counted for unit in UNITS.values() if unit.counted))
+"""Returns the quantities of a Usage in the order of `_WALK`; in one step, as this is half of what pricing costs."""
 
 _SCALE_PER_QUANTITY: Mapping[str, int] = {
     # A rate is per million units, so quantity times rate is this many of the smallest parts of a nano-USD.
@@ -97,10 +94,10 @@ def price_usage(usage: Usage, sheet: PriceSheet | None, *, reported_nano_usd: in
     quantities = billed_quantities(usage, sheet.rates)
     if not sheet.rates or (not quantities and _has_quantity(usage)):
         return Cost(nano_usd=0, status="unpriced", price_version=sheet.version)
-    input_tokens = usage.input_tokens or 0
+    input_tokens, rates = usage.input_tokens or 0, sheet.rates
     breakdown = _break_down(
         {
-            name: quantity * rate_in_force(sheet.rates[name], input_tokens) * _SCALE_PER_QUANTITY[name]
+            name: quantity * rate_in_force(rates[name], input_tokens) * _SCALE_PER_QUANTITY[name]
             for name, quantity in quantities.items()
         },
         sheet,
@@ -123,25 +120,26 @@ def billed_quantities(usage: Usage, rates: Mapping[str, Rate]) -> dict[str, int]
     """
     inside: dict[str, int] = {}
     billed: dict[str, int] = {}
-    counted = msgspec.structs.astuple(usage)
-    for name, parent, position in _WALK:
-        # By position, not by name: this is half of what a call costs to price.
-        quantity = counted[position] if position is not None else _one_request(usage)
-        parts = inside.get(name, 0)
-        if not quantity and not parts:
+    for (name, parent), quantity in zip(_WALK, _counted(usage), strict=True):
+        if not quantity and (not inside or name not in inside):
             continue
+        parts = inside.get(name, 0)
         quantity = quantity or 0
         if name in rates and quantity > parts:
             billed[name] = quantity - parts
             parts = quantity
         if parent:
             inside[parent] = inside.get(parent, 0) + parts
+    if _REQUESTS in rates and usage != _NOTHING:  # A call that failed before it used anything is not charged as one.
+        billed[_REQUESTS] = 1
     return billed
 
 
 def rate_in_force(rate: Rate, input_tokens: int) -> int:
     """Choose the highest tier that the whole prompt exceeds; it holds for the whole call."""
     nano_usd_per_million = rate.nano_usd_per_million
+    if not rate.tiers:
+        return nano_usd_per_million
     for tier in rate.tiers:
         if input_tokens > tier.above_input_tokens:
             nano_usd_per_million = tier.nano_usd_per_million
@@ -160,6 +158,8 @@ def _break_down(parts: Mapping[str, int], sheet: PriceSheet) -> dict[str, int]:
     exact = sum(parts.values())
     if not (sheet.discount_ppm or sheet.margin_ppm or sheet.margin_fixed_nano_usd):
         total_nano_usd = _divide_half_even(exact, _SCALE)
+        if len(parts) == 1:
+            return dict.fromkeys(parts, total_nano_usd) if total_nano_usd else {}
         lines = {name: part // _SCALE for name, part in parts.items()}
         lines[max(parts, key=parts.__getitem__)] += total_nano_usd - sum(lines.values())
         return {name: nano_usd for name, nano_usd in lines.items() if nano_usd}

@@ -25,6 +25,7 @@ from tallystick.wire.conversation import (
     ToolResult,
 )
 from tallystick.wire.gateway_fields import GATEWAY_FIELDS
+from tallystick.wire.request_body import decode_body, unsaid_fields
 
 _HINTS: Final = frozenset(("model", "service_tier", "inference_geo", "cache_control"))
 """Fields that don't change what is answered."""
@@ -32,12 +33,8 @@ _HINTS: Final = frozenset(("model", "service_tier", "inference_geo", "cache_cont
 
 def read_messages_request(raw: bytes) -> Conversation:
     """Read a request. Raises BadRequest, which names the field."""
-    body = _decode(raw)
-    unsaid = [
-        name
-        for name, value in _FIELDS.decode(raw).items()
-        if name not in _KNOWN and bytes(value) not in (b"null", b"[]", b"{}")
-    ]
+    body = decode_body(_BODY, raw)
+    unsaid = list(unsaid_fields(raw, _KNOWN, {}))
     system = (Text(body.system),) if isinstance(body.system, str) else tuple(_system(body.system or [], unsaid))
     later_system: list[Text] = []
     messages = tuple(_messages(body.messages, later_system, unsaid))
@@ -150,20 +147,8 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RESULT = msgspec.json.Decoder(str | list[_Block] | None)
 _KNOWN: Final = frozenset(_Body.__struct_fields__) | _HINTS | GATEWAY_FIELDS
-
-
-def _decode(raw: bytes) -> _Body:
-    try:
-        return _BODY.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        field = place.rstrip("`").lstrip(".") or None
-        raise BadRequest(f"'{field}': {reason}." if field else f"{reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from error
 
 
 def _system(blocks: list[_Block], unsaid: list[str]) -> Iterator[Text]:

@@ -15,12 +15,13 @@ import msgspec
 from tallystick.errors import UpstreamGarbled
 from tallystick.wire.anthropic_reading import PASSED_THROUGH
 from tallystick.wire.anthropic_request import upstream_body
+from tallystick.wire.anthropic_stream import AnthropicEvents
 from tallystick.wire.bedrock_stream import exception_in
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.dialect import ContentTypes, PlainReading, StreamMeter
 from tallystick.wire.event_stream import EventStream, StreamMessage
-from tallystick.wire.reported import AnswerFacts, ReportedError
-from tallystick.wire.usage import Usage
+from tallystick.wire.native_reading import NativeStream
+from tallystick.wire.reported import AnswerFacts
 
 _VERSION: Final = "bedrock-2023-05-31"
 _BETA: Final = "anthropic-beta"
@@ -130,59 +131,15 @@ def _event_in(message: StreamMessage) -> bytes:
     return b"event: " + kind.replace("\n", " ").encode() + b"\ndata: " + data + b"\n\n"
 
 
-class _InvokedStream:
+class _InvokedStream(NativeStream):
     """The StreamMeter of an invocation's stream: unwrapped, and then passed through."""
 
-    __slots__ = ("_events", "_inner")
+    __slots__ = ("_messages",)
 
     def __init__(self) -> None:
-        self._events = EventStream()
-        self._inner = PASSED_THROUGH.meter()
+        super().__init__(AnthropicEvents().read)
+        self._messages = EventStream()
 
     def feed(self, chunk: bytes) -> bytes:
         """See StreamMeter."""
-        return self._inner.feed(b"".join(_event_in(message) for message in self._events.feed(chunk)))
-
-    def finish(self) -> bytes:
-        """See StreamMeter."""
-        return self._inner.finish()
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._inner.usage
-
-    @property
-    def begun_usage(self) -> Usage | None:
-        return self._inner.begun_usage
-
-    @property
-    def reported_cost_nano_usd(self) -> int | None:
-        return self._inner.reported_cost_nano_usd
-
-    @property
-    def response_id(self) -> str:
-        return self._inner.response_id
-
-    @property
-    def error(self) -> ReportedError | None:
-        return self._inner.error
-
-    @property
-    def output_characters(self) -> int:
-        return self._inner.output_characters
-
-    @property
-    def first_content(self) -> bool:
-        return self._inner.first_content
-
-    @property
-    def saw_done(self) -> bool:
-        return self._inner.saw_done
-
-    @property
-    def is_whole(self) -> bool:
-        return self._inner.is_whole
-
-    @property
-    def unscanned_events(self) -> int:
-        return self._inner.unscanned_events
+        return super().feed(b"".join(_event_in(message) for message in self._messages.feed(chunk)))

@@ -1,11 +1,9 @@
-"""What a caller says of how its call is routed: retries, timeouts, fallbacks. In any dialect whose body is JSON.
-
-The body is decoded once more for it, which is quicker than to look for the names in its bytes.
-"""
+"""What a caller says of how its call is routed: retries, timeouts, fallbacks. In any dialect whose body is JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -43,33 +41,9 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
 NO_OPTIONS: Final = CallOptions()
 
 
-def read_call_options(raw: bytes, headers: Mapping[bytes, bytes]) -> CallOptions:
-    """Return what the body says, and the headers where it says nothing. Raises BadRequest that names the field."""
-    body = _read(raw)
-    if (
-        body == _NOTHING
-        and _RETRIES_HEADER not in headers
-        and _TIMEOUT_HEADER not in headers
-        and _STREAM_TIMEOUT_HEADER not in headers
-    ):
-        return NO_OPTIONS
-    retries = body.num_retries if body.num_retries is not None else body.max_retries
-    return CallOptions(
-        num_retries=_header(headers, _RETRIES_HEADER, Retries) if retries is None else retries,
-        timeout_seconds=_header(headers, _TIMEOUT_HEADER, Timeout) if body.timeout is None else body.timeout,
-        stream_timeout_seconds=(
-            _header(headers, _STREAM_TIMEOUT_HEADER, Timeout) if body.stream_timeout is None else body.stream_timeout
-        ),
-        fallbacks=_fallbacks(body.fallbacks, "fallbacks"),
-        context_window_fallbacks=_fallbacks(body.context_window_fallbacks, "context_window_fallbacks"),
-        content_policy_fallbacks=_fallbacks(body.content_policy_fallbacks, "content_policy_fallbacks"),
-        disables_fallbacks=body.disable_fallbacks is True,
-        max_fallbacks=body.max_fallbacks,
-        mock_failure=_mock_failure(body),
-    )
+class RoutingBody(msgspec.Struct, gc=False):
+    """The fields of a body that say how its call is routed."""
 
-
-class _Body(msgspec.Struct, gc=False):
     num_retries: Retries | None = None
     max_retries: Retries | None = None
     timeout: Timeout | None = None
@@ -84,19 +58,41 @@ class _Body(msgspec.Struct, gc=False):
     mock_testing_content_policy_fallbacks: bool | None = None
 
 
-_BODY = msgspec.json.Decoder(_Body)
-_NOTHING = _Body()
+_SAID: Final = attrgetter(*RoutingBody.__struct_fields__)
+_NOTHING: Final = _SAID(RoutingBody())
 
 
-def _read(raw: bytes) -> _Body:
-    try:
-        return _BODY.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        field = place.rstrip("`").lstrip(".") or None
-        raise BadRequest(f"'{field}': {reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Body()  # No JSON: what reads the dialect says so.
+def options_of(body: RoutingBody) -> CallOptions:
+    """Return what a body says. Raises BadRequest that names the field."""
+    if _SAID(body) == _NOTHING:
+        return NO_OPTIONS
+    return CallOptions(
+        num_retries=body.num_retries if body.num_retries is not None else body.max_retries,
+        timeout_seconds=body.timeout,
+        stream_timeout_seconds=body.stream_timeout,
+        fallbacks=_fallbacks(body.fallbacks, "fallbacks"),
+        context_window_fallbacks=_fallbacks(body.context_window_fallbacks, "context_window_fallbacks"),
+        content_policy_fallbacks=_fallbacks(body.content_policy_fallbacks, "content_policy_fallbacks"),
+        disables_fallbacks=body.disable_fallbacks is True,
+        max_fallbacks=body.max_fallbacks,
+        mock_failure=_mock_failure(body),
+    )
+
+
+def with_headers(options: CallOptions, headers: Mapping[bytes, bytes]) -> CallOptions:
+    """Return the options with what headers say where the body says nothing. Raises BadRequest that names the header."""
+    if _RETRIES_HEADER not in headers and _TIMEOUT_HEADER not in headers and _STREAM_TIMEOUT_HEADER not in headers:
+        return options
+    return msgspec.structs.replace(
+        options,
+        num_retries=_first(options.num_retries, headers, _RETRIES_HEADER, Retries),
+        timeout_seconds=_first(options.timeout_seconds, headers, _TIMEOUT_HEADER, Timeout),
+        stream_timeout_seconds=_first(options.stream_timeout_seconds, headers, _STREAM_TIMEOUT_HEADER, Timeout),
+    )
+
+
+def _first(said: Any, headers: Mapping[bytes, bytes], name: bytes, of: Any) -> Any:  # Any: a type as msgspec takes it.
+    return _header(headers, name, of) if said is None else said
 
 
 def _header(headers: Mapping[bytes, bytes], name: bytes, of: Any) -> Any:  # Any: a type as msgspec takes it.
@@ -138,7 +134,7 @@ def _is_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-def _mock_failure(body: _Body) -> MockFailure | None:
+def _mock_failure(body: RoutingBody) -> MockFailure | None:
     if body.mock_testing_fallbacks:
         return "failure"
     if body.mock_testing_context_fallbacks:

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from tallystick.wire.call_options import NO_OPTIONS, CallOptions
 from tallystick.wire.form import Form
 from tallystick.wire.usage import Usage
 
@@ -84,6 +85,8 @@ class CallRequest(msgspec.Struct, kw_only=True):
     """What a stream is to the caller; '': server-sent events."""
     drop_params: bool | None = None
     """Whether fields that the upstream's dialect can't say are dropped, not refused. None: as configured."""
+    options: CallOptions = NO_OPTIONS
+    """What the body says of how the call is routed."""
     user: str | None = None
     metadata: dict[str, Any]  # Any: the caller's own JSON.
     litellm_metadata: dict[str, Any]  # Any: the caller's own JSON.

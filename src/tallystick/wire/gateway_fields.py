@@ -1,12 +1,13 @@
-"""What a body of any dialect may say to the gateway itself: attribution, session, mock, what to drop."""
+"""What a body of any dialect may say to the gateway itself: attribution, session, routing, mock, what to drop."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from tallystick.errors import BadRequest
+from tallystick.wire.call_options import RoutingBody, options_of
 from tallystick.wire.call_request import CallRequest, Endpoint
 
 OUTPUT_TOKENS_MAX = 1_000_000_000
@@ -27,7 +28,7 @@ GATEWAY_METADATA_KEYS = frozenset(
 )
 
 
-class GatewayBody(msgspec.Struct, gc=False):
+class GatewayBody(RoutingBody, gc=False):
     """The fields that bodies of all dialects have in common; each dialect's own struct inherits them.
 
     It inherits rather than composes because they stand side by side in the body, and one pass must decode them all.
@@ -42,25 +43,6 @@ class GatewayBody(msgspec.Struct, gc=False):
     litellm_trace_id: str | None = None
     mock_response: str | None = None
     drop_params: bool | None = None
-
-
-_Body = TypeVar("_Body", bound=GatewayBody)
-
-
-def decode_body(decoder: msgspec.json.Decoder[_Body], raw: bytes) -> _Body:
-    """Decode a request. Raises BadRequest, which names the field and what would be right."""
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        field = place.rstrip("`").lstrip(".").removesuffix("[...]") or None
-        if field is None:
-            raise BadRequest(f"The request body must be a JSON object: {reason}.") from error
-        raise BadRequest(f"'{field}': {reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from error
-    except RecursionError as error:
-        raise BadRequest("The request body is nested too deeply.") from error
 
 
 def call_request(
@@ -82,6 +64,7 @@ def call_request(
         session_id=body.litellm_session_id or body.litellm_trace_id or "",
         mock_response=body.mock_response,
         drop_params=body.drop_params,
+        options=options_of(body),
     )
     if request.metadata or request.litellm_metadata:
         _read_metadata(request, body)

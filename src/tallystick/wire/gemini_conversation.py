@@ -26,6 +26,7 @@ from tallystick.wire.gemini_media import read_file, read_inline
 from tallystick.wire.gemini_names import with_camel_names
 from tallystick.wire.gemini_results import read_result
 from tallystick.wire.gemini_schema import json_schema
+from tallystick.wire.request_body import naming_fields, unsaid_fields
 
 _HINTS: Final = frozenset(("model", "stream", "metadata", "litellmMetadata", "labels", "store", "serviceTier"))
 """Fields that don't change what is answered."""
@@ -134,7 +135,6 @@ class _Body(msgspec.Struct, rename="camel", gc=False):
 
 _BODY = msgspec.json.Decoder(_Body)
 _CONFIG = msgspec.json.Decoder(_Config)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DECLARATIONS = msgspec.json.Decoder(list[_Declaration] | _Declaration | None)
 _KNOWN: Final = frozenset(_Body.__struct_encode_fields__) | _HINTS | GATEWAY_FIELDS
 _CONFIG_KNOWN: Final = frozenset(_Config.__struct_encode_fields__)
@@ -142,20 +142,16 @@ _CONFIG_KNOWN: Final = frozenset(_Config.__struct_encode_fields__)
 
 def read_gemini_request(raw: bytes, *, stream: bool) -> Conversation:
     """Read a request. Raises BadRequest, which names the field."""
-    try:
+    with naming_fields():
         raw = with_camel_names(raw)
         body = _BODY.decode(raw)
         config = _CONFIG.decode(body.generation_config) if bytes(body.generation_config) else _Config()
-        unsaid = list(_unsaid_fields(raw, _KNOWN, {}, ""))
+        unsaid = list(unsaid_fields(raw, _KNOWN, {}))
         if bytes(body.generation_config):
-            unsaid += _unsaid_fields(body.generation_config, _CONFIG_KNOWN, _CONFIG_MEANS_NOTHING, "generationConfig.")
+            unsaid += unsaid_fields(
+                body.generation_config, _CONFIG_KNOWN, _CONFIG_MEANS_NOTHING, place="generationConfig."
+            )
         tools = tuple(_tools(body, unsaid))
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        field = place.rstrip("`").lstrip(".") or None
-        raise BadRequest(f"'{field}': {reason}." if field else f"{reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from error
     if any(setting.threshold not in _NO_FILTERS for setting in body.safety_settings or ()):
         unsaid.append("safetySettings")
     return Conversation(
@@ -176,15 +172,6 @@ def read_gemini_request(raw: bytes, *, stream: bool) -> Conversation:
         stream=stream,
         unsaid=tuple(unsaid),
     )
-
-
-def _unsaid_fields(
-    raw: bytes | msgspec.Raw, known: frozenset[str], means_nothing: dict[str, tuple[bytes, ...]], place: str
-) -> Iterator[str]:
-    for name, value in _FIELDS.decode(raw).items():
-        text = bytes(value)
-        if name not in known and text not in (b"null", b"[]", b"{}", *means_nothing.get(name, ())):
-            yield f"{place}{name}"
 
 
 class _Turns:

@@ -7,10 +7,8 @@ from tallystick.wire.dialect import ContentTypes, PlainReading, StreamMeter
 from tallystick.wire.gemini_answer import read_facts
 from tallystick.wire.gemini_events import GeminiEvents
 from tallystick.wire.gemini_request import ARRAY_CONTENT_TYPE
-from tallystick.wire.reported import ReportedError
 from tallystick.wire.sse_frames import Frame, SSEFrames
 from tallystick.wire.stream_tally import StreamTally
-from tallystick.wire.usage import Usage
 
 _ARRAY = ContentTypes(plain=ARRAY_CONTENT_TYPE, stream=ARRAY_CONTENT_TYPE)
 
@@ -61,18 +59,18 @@ class ArrayOfAnswers:
         return b"\r\n]" if self._begun else b"[]"
 
 
-class GeminiStream:
+class GeminiStream(StreamTally):
     """The meter of a stream whose events pass through; the last one is held back. See StreamMeter.
 
     An event that can't be read passes too: the caller may understand it.
     """
 
-    __slots__ = ("_array", "_events", "_frames", "_held", "_in_long_event", "_tally")
+    __slots__ = ("_array", "_events", "_frames", "_held", "_in_long_event")
 
     def __init__(self, *, as_array: bool) -> None:
+        super().__init__()
         self._events = GeminiEvents()
         self._frames = SSEFrames()
-        self._tally = StreamTally()
         self._array = ArrayOfAnswers() if as_array else None
         self._in_long_event = False
         self._held = b""
@@ -88,10 +86,10 @@ class GeminiStream:
         return rest if self._array is None else rest + self._array.end()
 
     def _pass(self, frame: Frame) -> bytes:
-        if frame.data and not self._tally.saw_done:
+        if frame.data and not self.saw_done:
             self._note(frame)
         written = frame.raw if self._array is None else self._element(frame, self._array)
-        if not self._tally.has_stopped and not self._tally.saw_done:
+        if not self.has_stopped and not self.saw_done:
             return written
         free, self._held = self._held, written
         return free
@@ -102,7 +100,7 @@ class GeminiStream:
         except UpstreamGarbled:
             return
         for delta in deltas:
-            self._tally.note(delta)
+            self.note(delta)
 
     def _element(self, frame: Frame, array: ArrayOfAnswers) -> bytes:
         """Return an event as an element; one that is too long to be read comes in pieces."""
@@ -114,42 +112,6 @@ class GeminiStream:
             return b""
         self._in_long_event = not frame.raw.endswith((b"\n\n", b"\r\r", b"\r\n\r\n"))
         return (array.begin_element() if begins else b"") + piece
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._tally.usage
-
-    @property
-    def begun_usage(self) -> Usage | None:
-        return self._tally.begun_usage
-
-    @property
-    def reported_cost_nano_usd(self) -> int | None:
-        return None
-
-    @property
-    def response_id(self) -> str:
-        return self._tally.response_id
-
-    @property
-    def error(self) -> ReportedError | None:
-        return self._tally.error
-
-    @property
-    def output_characters(self) -> int:
-        return self._tally.output_characters
-
-    @property
-    def first_content(self) -> bool:
-        return self._tally.output_characters > 0
-
-    @property
-    def saw_done(self) -> bool:
-        return self._tally.saw_done
-
-    @property
-    def is_whole(self) -> bool:
-        return self._tally.has_stopped
 
     @property
     def unscanned_events(self) -> int:

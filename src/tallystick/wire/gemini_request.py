@@ -12,7 +12,8 @@ import msgspec
 
 from tallystick.errors import BadRequest
 from tallystick.wire.call_request import CallRequest, Endpoint
-from tallystick.wire.gateway_fields import GATEWAY_FIELDS, OUTPUT_TOKENS_MAX, GatewayBody, call_request, decode_body
+from tallystick.wire.gateway_fields import GATEWAY_FIELDS, OUTPUT_TOKENS_MAX, GatewayBody, call_request
+from tallystick.wire.request_body import decode_body
 
 GEMINI: Final = "gemini"
 """The name of the dialect, with streams of server-sent events."""

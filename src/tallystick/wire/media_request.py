@@ -11,8 +11,9 @@ import msgspec
 from tallystick.errors import BadRequest
 from tallystick.wire.call_request import CallRequest, Endpoint
 from tallystick.wire.form import read_form, texts_of, with_model
-from tallystick.wire.gateway_fields import GATEWAY_FIELDS, GatewayBody, call_request, decode_body
+from tallystick.wire.gateway_fields import GATEWAY_FIELDS, GatewayBody, call_request
 from tallystick.wire.openai_request import OPENAI, upstream_body
+from tallystick.wire.request_body import decode_body
 from tallystick.wire.sound import sound_milliseconds
 from tallystick.wire.usage import Usage
 

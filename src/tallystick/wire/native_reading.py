@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from tallystick.errors import UpstreamGarbled
 from tallystick.wire.dialect import PlainReading, StreamMeter
-from tallystick.wire.reported import AnswerFacts, ReportedError
+from tallystick.wire.reported import AnswerFacts
 from tallystick.wire.sse_frames import Frame, SSEFrames
 from tallystick.wire.stream_reader import ReadEvent
 from tallystick.wire.stream_tally import StreamTally
-from tallystick.wire.usage import Usage
 
 END_BYTES_MAX = 64 * 1024
 """What comes from the last event on, beyond this, is discarded."""
@@ -37,18 +36,18 @@ class NativeReading:
         return NativeStream(self._stream_events())
 
 
-class NativeStream:
+class NativeStream(StreamTally):
     """The meter of a stream whose bytes pass through in whole events; the last event is held back. See StreamMeter.
 
     An event that can't be read passes too: the caller may understand it.
     """
 
-    __slots__ = ("_end", "_frames", "_read_event", "_tally")
+    __slots__ = ("_end", "_frames", "_read_event")
 
     def __init__(self, read_event: ReadEvent) -> None:
+        super().__init__()
         self._read_event = read_event
         self._frames = SSEFrames()
-        self._tally = StreamTally()
         self._end = b""
 
     def feed(self, chunk: bytes) -> bytes:
@@ -63,9 +62,9 @@ class NativeStream:
     def _pass(self, frames: list[Frame]) -> bytes:
         out = b""
         for frame in frames:
-            if not self._tally.saw_done and frame.data:
+            if not self.saw_done and frame.data:
                 self._note(frame)
-            if not self._tally.saw_done:
+            if not self.saw_done:
                 out += frame.raw
             elif len(self._end) < END_BYTES_MAX:
                 self._end += frame.raw
@@ -77,43 +76,11 @@ class NativeStream:
         except UpstreamGarbled:
             return
         for delta in deltas:
-            self._tally.note(delta)
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._tally.usage
-
-    @property
-    def begun_usage(self) -> Usage | None:
-        return self._tally.begun_usage
-
-    @property
-    def reported_cost_nano_usd(self) -> int | None:
-        return self._tally.reported_cost_nano_usd
-
-    @property
-    def response_id(self) -> str:
-        return self._tally.response_id
-
-    @property
-    def error(self) -> ReportedError | None:
-        return self._tally.error
-
-    @property
-    def output_characters(self) -> int:
-        return self._tally.output_characters
-
-    @property
-    def first_content(self) -> bool:
-        return self._tally.output_characters > 0
-
-    @property
-    def saw_done(self) -> bool:
-        return self._tally.saw_done
+            self.note(delta)
 
     @property
     def is_whole(self) -> bool:
-        return self._tally.saw_done
+        return self.saw_done
 
     @property
     def unscanned_events(self) -> int:

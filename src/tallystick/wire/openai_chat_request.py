@@ -32,6 +32,7 @@ from tallystick.wire.conversation import (
 )
 from tallystick.wire.data_url import split_data_url
 from tallystick.wire.gateway_fields import GATEWAY_FIELDS
+from tallystick.wire.request_body import decode_body, unsaid_fields
 
 _HINTS: Final = frozenset((
     "model", "stream_options", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "metadata",
@@ -51,8 +52,8 @@ _MEANS_NOTHING: Final[dict[str, tuple[bytes, ...]]] = {
 
 def read_chat_request(raw: bytes) -> Conversation:
     """Read a request. Raises BadRequest, which names the field."""
-    body = _decode(raw)
-    unsaid = list(_unsaid_fields(raw))
+    body = decode_body(_BODY, raw)
+    unsaid = list(unsaid_fields(raw, _KNOWN, _MEANS_NOTHING))
     messages, system = _Messages(unsaid).read(body.messages)
     return Conversation(
         messages=messages,
@@ -215,28 +216,7 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KNOWN: Final = frozenset(_Body.__struct_fields__) | _HINTS | GATEWAY_FIELDS
-
-
-def _decode(raw: bytes) -> _Body:
-    try:
-        return _BODY.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        field = place.rstrip("`").lstrip(".") or None
-        raise BadRequest(f"'{field}': {reason}." if field else f"{reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from error
-
-
-def _unsaid_fields(raw: bytes) -> Iterator[str]:
-    for name, value in _FIELDS.decode(raw).items():
-        if name in _KNOWN:
-            continue
-        text = bytes(value)
-        if text != b"null" and text not in _MEANS_NOTHING.get(name, ()):
-            yield name
 
 
 class _Messages:

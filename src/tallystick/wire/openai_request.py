@@ -14,8 +14,8 @@ from tallystick.wire.gateway_fields import (
     OUTPUT_TOKENS_MAX,
     GatewayBody,
     call_request,
-    decode_body,
 )
+from tallystick.wire.request_body import decode_body
 
 OPENAI: Final = "openai"
 """The name of the dialect."""

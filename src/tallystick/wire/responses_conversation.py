@@ -31,6 +31,7 @@ from tallystick.wire.conversation import (
 )
 from tallystick.wire.data_url import split_data_url
 from tallystick.wire.gateway_fields import GATEWAY_FIELDS
+from tallystick.wire.request_body import decode_body, unsaid_fields
 
 REDACTED: Final = "redacted:"
 """Stands before `encrypted_content` that holds thoughts which only their provider can read, and no signature."""
@@ -55,8 +56,9 @@ _NO_PLACE: Final = frozenset(("message.output_text.logprobs",))
 
 def read_responses_request(raw: bytes) -> Conversation:
     """Read a request. Raises BadRequest, which names the field."""
-    body = _decode(raw)
-    unsaid = list(_unsaid_fields(raw, body))
+    body = decode_body(_BODY, raw)
+    unsaid = list(unsaid_fields(raw, _KNOWN, _MEANS_NOTHING))
+    unsaid += (f"include ({asked})" for asked in body.include or () if asked in _NO_PLACE)
     items = _Items(unsaid)
     if body.instructions:
         items.system.append(Text(body.instructions))
@@ -165,29 +167,7 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KNOWN: Final = frozenset(_Body.__struct_fields__) | _HINTS | GATEWAY_FIELDS
-
-
-def _decode(raw: bytes) -> _Body:
-    try:
-        return _BODY.decode(raw)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        field = place.rstrip("`").lstrip(".") or None
-        raise BadRequest(f"'{field}': {reason}." if field else f"{reason}.", param=field) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from error
-
-
-def _unsaid_fields(raw: bytes, body: _Body) -> Iterator[str]:
-    for name, value in _FIELDS.decode(raw).items():
-        if name in _KNOWN:
-            continue
-        text = bytes(value)
-        if text != b"null" and text not in _MEANS_NOTHING.get(name, ()):
-            yield name
-    yield from (f"include ({asked})" for asked in body.include or () if asked in _NO_PLACE)
 
 
 class _Items:

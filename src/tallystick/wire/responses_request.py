@@ -8,8 +8,9 @@ import msgspec
 
 from tallystick.errors import BadRequest
 from tallystick.wire.call_request import CallRequest, Endpoint
-from tallystick.wire.gateway_fields import GATEWAY_FIELDS, OUTPUT_TOKENS_MAX, GatewayBody, call_request, decode_body
+from tallystick.wire.gateway_fields import GATEWAY_FIELDS, OUTPUT_TOKENS_MAX, GatewayBody, call_request
 from tallystick.wire.openai_request import replace_metadata
+from tallystick.wire.request_body import decode_body
 
 RESPONSES: Final = "responses"
 """The name of the dialect, and the endpoint where answers are made."""

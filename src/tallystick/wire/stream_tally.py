@@ -1,4 +1,4 @@
-"""What deltas say for the ledger: the fields of a StreamMeter, kept by whoever reads a stream in deltas."""
+"""What deltas say for the ledger: the fields of a StreamMeter, for every meter that reads a stream in deltas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tallystick.wire.usage import Usage
 
 
 class StreamTally:
-    """Counts one stream."""
+    """Counts one stream: what a StreamMeter tells, but for its bytes and `unscanned_events`."""
 
     __slots__ = (
         "begun_usage",
@@ -40,6 +40,14 @@ class StreamTally:
         self.output_characters = 0
         self.has_stopped = False
         self.saw_done = False
+
+    @property
+    def first_content(self) -> bool:
+        return self.output_characters > 0
+
+    @property
+    def is_whole(self) -> bool:
+        return self.has_stopped
 
     def note(self, delta: Delta) -> None:
         """Take the next delta of the stream."""

@@ -5,7 +5,7 @@ No tokenizer: an estimate must cost microseconds, also for a body of megabytes, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final
 
 from tallystick.wire.call_request import CallRequest
 
@@ -32,27 +32,35 @@ _NOT_BASE64 = tuple(
 _TOKENS_PER_MEDIA_NAME_AT_MOST = 2_000
 
 
-class InputTokens(NamedTuple):
+class InputTokens:
     """The tokens of a whole request."""
 
-    estimate: int
-    """About so many: what is billed when nobody counted."""
-    bound: int
-    """Hardly ever more: what a budget is asked for."""
+    __slots__ = ("_text", "_text_bytes", "_tokens", "estimate")
+
+    def __init__(self, text: bytes, *, text_bytes: int, tokens: int) -> None:
+        self._text = text
+        self._text_bytes = text_bytes
+        self._tokens = tokens
+        usual = _BYTES_PER_TOKEN if text.isascii() else _BYTES_PER_TOKEN_BEYOND_ASCII
+        self.estimate: Final = max(min(1, len(text)), text_bytes // usual + tokens)
+        """About so many: what is billed when nobody counted."""
+
+    @property
+    def bound(self) -> int:
+        """Hardly ever more: what a budget is asked for. Counted when it is asked: most calls have no budget."""
+        least = _BYTES_PER_TOKEN_AT_LEAST if self._text.isascii() else _BYTES_PER_TOKEN_BEYOND_ASCII_AT_LEAST
+        names = _TOKENS_PER_MEDIA_NAME_AT_MOST * _media_names(self._text)
+        return max(min(1, len(self._text)), self._text_bytes // least + self._tokens + names)
 
 
 def estimate_input_tokens(request: CallRequest) -> InputTokens:
     """Estimate the tokens of a whole request; encoded images, sound and files count as media, not as text."""
     text, tokens = _without_media(request.said)
-    text_bytes = len(text) - request.token_id_bytes
-    tokens += request.token_ids
-    usual, least = _BYTES_PER_TOKEN, _BYTES_PER_TOKEN_AT_LEAST
-    if not text.isascii():
-        usual, least = _BYTES_PER_TOKEN_BEYOND_ASCII, _BYTES_PER_TOKEN_BEYOND_ASCII_AT_LEAST
-    names = _TOKENS_PER_MEDIA_NAME_AT_MOST * _media_names(text)
-    return InputTokens(
-        estimate=max(1, text_bytes // usual + tokens), bound=max(1, text_bytes // least + tokens + names)
-    )
+    return InputTokens(text, text_bytes=len(text) - request.token_id_bytes, tokens=tokens + request.token_ids)
+
+
+NO_INPUT: Final = InputTokens(b"", text_bytes=0, tokens=0)
+"""Of a call that brings nothing that could be counted."""
 
 
 def hides_names(raw: bytes) -> bool:
@@ -84,6 +92,8 @@ def _media_names(raw: bytes) -> int:
 
 def _without_media(raw: bytes) -> tuple[bytes, int]:
     """Return the request without its encoded media, and the tokens of those. What is in doubt is text."""
+    if _BASE64_MARK not in raw and b'"data"' not in raw:
+        return raw, 0
     texts: list[bytes] = []
     text_start = media_tokens = found = end = 0
     # Where each mark comes next. No regular expression: it takes ten times as long for a body of megabytes.

@@ -18,7 +18,6 @@ from tallystick.wire.dialect import CallerDialect, ContentTypes, PlainReading, S
 from tallystick.wire.reply import Delta, Ended
 from tallystick.wire.reported import AnswerFacts, ReportedError
 from tallystick.wire.stream_tally import StreamTally
-from tallystick.wire.usage import Usage
 
 _CONTENT_TYPES = ContentTypes(plain="application/json", stream="text/event-stream; charset=utf-8")
 _CUT_OFF = ReportedError(message="The upstream's stream ended before the answer did.", type="upstream_error")
@@ -99,38 +98,38 @@ class TranslatedReading:
         return TranslatedStream(self._request, self._caller, self._upstream, created=self._now_seconds())
 
 
-class TranslatedStream:
+class TranslatedStream(StreamTally):
     """The meter of a stream that is read in one dialect and written in another; see StreamMeter."""
 
-    __slots__ = ("_caller", "_reader", "_tally", "_writer")
+    __slots__ = ("_caller", "_reader", "_writer")
 
     def __init__(self, request: CallRequest, caller: CallerDialect, upstream: UpstreamDialect, *, created: int) -> None:
+        super().__init__()
         self._caller = caller
         self._reader = upstream.stream_reader()
         self._writer = caller.stream_writer(request, created=created)
-        self._tally = StreamTally()
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what the next bytes mean in the caller's dialect."""
         out = b""
         for delta in self._reader.feed(chunk):
-            if self._tally.saw_done:
+            if self.saw_done:
                 break
-            self._tally.note(delta)
+            self.note(delta)
             out += self._writer.write(delta)
         return out
 
     def finish(self) -> bytes:
         """Return the end, or the error that stands in its place."""
         out = b""
-        if not self._tally.saw_done:
+        if not self.saw_done:
             for delta in (*self._rest(), Ended()):
-                self._tally.note(delta)
+                self.note(delta)
                 out += self._writer.write(delta)
-        if self._tally.error is None and not self._tally.has_stopped:
-            self._tally.error = _CUT_OFF
-        if self._tally.error is not None:
-            return out + self._caller.render_stream_error(self._tally.error)
+        if self.error is None and not self.has_stopped:
+            self.error = _CUT_OFF
+        if self.error is not None:
+            return out + self._caller.render_stream_error(self.error)
         return out + self._writer.finish()
 
     def _rest(self) -> Sequence[Delta]:
@@ -138,42 +137,6 @@ class TranslatedStream:
             return self._reader.finish()
         except UpstreamGarbled:  # Half an event: the stream was cut off.
             return ()
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._tally.usage
-
-    @property
-    def begun_usage(self) -> Usage | None:
-        return self._tally.begun_usage
-
-    @property
-    def reported_cost_nano_usd(self) -> int | None:
-        return self._tally.reported_cost_nano_usd
-
-    @property
-    def response_id(self) -> str:
-        return self._tally.response_id
-
-    @property
-    def error(self) -> ReportedError | None:
-        return self._tally.error
-
-    @property
-    def output_characters(self) -> int:
-        return self._tally.output_characters
-
-    @property
-    def first_content(self) -> bool:
-        return self._tally.output_characters > 0
-
-    @property
-    def saw_done(self) -> bool:
-        return self._tally.saw_done
-
-    @property
-    def is_whole(self) -> bool:
-        return self._tally.has_stopped
 
     @property
     def unscanned_events(self) -> int:

@@ -7,17 +7,18 @@ import json
 import pytest
 
 from tallystick.errors import BadRequest
-from tallystick.wire.call_options import NO_OPTIONS, CallOptions, read_call_options
+from tallystick.wire.call_options import NO_OPTIONS, CallOptions, with_headers
 from tallystick.wire.openai_request import parse_request, upstream_body
 
 
 def options(body, **headers):
-    return read_call_options(json.dumps(body).encode(), {name.encode(): value for name, value in headers.items()})
+    raw = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]} | body).encode()
+    request = parse_request("chat/completions", raw)
+    return with_headers(request.options, {name.encode(): value for name, value in headers.items()})
 
 
 def test_most_calls_say_nothing():
     assert options({"model": "m", "messages": [{"content": "timeout, fallbacks"}]}) is NO_OPTIONS
-    assert read_call_options(b"not json", {}) is NO_OPTIONS
 
 
 def test_the_body_goes_before_the_headers():
