@@ -17,7 +17,7 @@ import structlog
 
 from tallystick.calls.admission import Admitted
 from tallystick.calls.call import RunningCall
-from tallystick.calls.first_event import begin_stream, refusal_of
+from tallystick.calls.first_event import EVENT_STREAM, begin_stream, refusal_of
 from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Route
 from tallystick.calls.settle import Settler
@@ -28,6 +28,7 @@ from tallystick.routing.failure import FailureKind, kind_of, retry_after_seconds
 from tallystick.routing.policies import may_retry_elsewhere, may_retry_here, pause_seconds
 from tallystick.routing.tracker import Tracker
 from tallystick.wire.call_options import CallOptions, MockFailure
+from tallystick.wire.call_request import MEDIA, CallRequest
 from tallystick.wire.dialect import PlainReading
 from tallystick.wire.error_envelope import envelope
 from tallystick.wire.responses_reading import ResponsesReading
@@ -35,7 +36,6 @@ from tallystick.wire.responses_reading import ResponsesReading
 log = structlog.get_logger(__name__)
 
 _VARIANTS_MAX: Final = 1024
-_EVENT_STREAM: Final = "text/event-stream"
 _MOCKED: Final[Mapping[MockFailure, tuple[int, str, str]]] = {
     "failure": (500, "internal_server_error", "500"),
     "context_window": (400, "invalid_request_error", "context_length_exceeded"),
@@ -183,7 +183,7 @@ class Attempts:
             answer = await provider.send(request, self._target(deployment.target, route.options, request.stream))
             if isinstance(answer.reading, ResponsesReading):
                 answer.reading = ResponsesReading(self._response_ids.teller(call.context.principal, deployment))
-            answered = _read(answer) if answer.chunks is None else await _begun(answer, answer.chunks)
+            answered = _read(answer) if answer.chunks is None else await _begun(request, answer, answer.chunks)
         except (BadRequest, RecursionError) as error:
             note.over(tokens=0, output_tokens=0, broke_off=False)
             if isinstance(error, BadRequest):
@@ -248,10 +248,11 @@ def kind_of_failure(error: UpstreamError) -> FailureKind:
     return kind_of(meant(error))
 
 
-async def _begun(answer: Answer, chunks: ClosableStream) -> Answered:
+async def _begun(request: CallRequest, answer: Answer, chunks: ClosableStream) -> Answered:
     """Wait for the first event of a stream. Raises UpstreamError for what is no stream."""
-    if answer.content_type.startswith(_EVENT_STREAM):  # Of another framing, nothing is known before it is read.
-        answer.chunks = await begin_stream(chunks)
+    # Sound, and transcripts that come as text, are no events.
+    if request.endpoint not in MEDIA or answer.content_type.startswith(EVENT_STREAM):
+        answer.chunks = await begin_stream(chunks, answer.content_type)
     return Answered(answer, None)
 
 
@@ -263,6 +264,8 @@ def _read(answer: Answer) -> Answered:
         raise UnusableAnswer(Answered(answer, None), error) from error
     facts = reading.facts
     if facts.error is not None and facts.usage is None:
+        if reading.refusal is not None:
+            raise UnusableAnswer(Answered(answer, None), reading.refusal)
         raise UnusableAnswer(Answered(answer, reading), refusal_of(facts.error))
     return Answered(answer, reading)
 

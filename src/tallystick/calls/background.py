@@ -89,10 +89,10 @@ class BackgroundWatch:
         self._watched.clear()
 
     def take(self, call: RunningCall, upstream_id: str, settler: Settler) -> bool:
-        """Take a call over, whose caller has been answered; False when there are too many."""
-        if len(self._watched) >= WATCHED_MAX:
-            return False
+        """Take a call over, whose caller has been answered; False when there are too many, or its id is another's."""
         key = (call.deployment.deployment_id, upstream_id)
+        if len(self._watched) >= WATCHED_MAX or key in self._watched:
+            return False
         self._watched[key] = _Watched(call, upstream_id, settler, now=self._clock.monotonic())
         return True
 

@@ -53,15 +53,27 @@ class Operation(NamedTuple):
 
 def find_operation(prefix: Prefix, path: str, query: str) -> Operation:
     """Return what a path below a prefix asks for; the path is as in the request, without a slash at its begin."""
+    path = _as_read(path)
+    compatible = None if prefix == "openai" else _COMPATIBLE.search(path)
+    if compatible is not None:
+        known = _KNOWN["openai"][compatible["endpoint"]]
+        return known._replace(label=f"/{prefix}/{known.label}")
     if prefix in ("gemini", "vertex_ai"):
         return _at_google(prefix, path, query)
     if prefix == "bedrock":
         return _at_bedrock(path)
-    known = _KNOWN[prefix].get(_VERSION.sub("", path))
+    found = _KNOWN[prefix].get(_VERSION.sub("", path.lower()))
     label = "/" + prefix
-    if known is None:
+    if found is None:
         return Operation(label, plain=_OTHERS[prefix])
-    return known._replace(label=f"{label}/{known.label}")
+    return found._replace(label=f"{label}/{found.label}")
+
+
+def _as_read(path: str) -> str:
+    """Return a path as a server reads it: no escape, no parameter of a part and no last slash makes it another one."""
+    while (plain := unquote(path)) != path:
+        path = plain
+    return "/".join(part.partition(";")[0] for part in path.split("/")).rstrip("/")
 
 
 def _at_google(prefix: Prefix, path: str, query: str) -> Operation:
@@ -69,7 +81,7 @@ def _at_google(prefix: Prefix, path: str, query: str) -> Operation:
     label = "/" + prefix
     if found is None:
         return Operation(label)
-    method, model = found["method"], unquote(found["model"])
+    method, model = found["method"], found["model"]
     if found["publisher"] == "anthropic":
         streams = method == "streamRawPredict"
         return Operation(
@@ -93,7 +105,7 @@ def _at_bedrock(path: str) -> Operation:
     found = _BEDROCK.fullmatch(path)
     if found is None:
         return Operation("/bedrock")
-    model, method = unquote(found["model"]), found["method"]
+    model, method = found["model"], found["method"]
     if method == "count-tokens":
         return Operation("/bedrock/count-tokens", COUNTED, endpoint="countTokens", model=model)
     streams = method in ("converse-stream", "invoke-with-response-stream")
@@ -104,9 +116,11 @@ def _at_bedrock(path: str) -> Operation:
 
 
 _VERSION: Final = re.compile(r"^v\d+(?:alpha|beta)?\d*/")
+_COMPATIBLE: Final = re.compile(r"(?:^|/)(?P<endpoint>chat/completions|embeddings|responses)$")
+"""What others than OpenAI have in its dialect, below a path of their own."""
 _ALT_SSE: Final = re.compile(r"(?:^|&)(?:%24|\$)?alt=sse(?:&|$)")
 _GOOGLE: Final = re.compile(
-    r"(?:^|/)(?:publishers/(?P<publisher>[a-z0-9-]+)/)?models/(?P<model>[^:/]+):(?P<method>[A-Za-z]+)$"
+    r"(?:^|/)(?:publishers/(?P<publisher>[a-z0-9-]+)/)?(?:models|tunedModels|endpoints)/(?P<model>[^:/]+):(?P<method>[A-Za-z]+)$"
 )
 _GOOGLE_ENDPOINTS: Final[Mapping[str, Endpoint]] = {
     "generateContent": "generateContent",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,9 @@ class PassedBody(msgspec.Struct, frozen=True, kw_only=True):
     """What a body says. Fields of unexpected types say nothing: the provider will refuse them."""
 
     is_json: bool = False
+    is_form: bool = False
+    is_unreadable: bool = False
+    """It begins like a JSON object and can't be read as one; the provider may be less strict."""
     model: str = ""
     stream: bool = False
     wants_usage: bool = False
@@ -34,16 +38,16 @@ def read_passed_body(raw: bytes, content_type: str) -> PassedBody:
     a form that could be read in two ways.
     """
     if is_form(content_type):
-        return PassedBody(model=texts_of(read_form(raw, content_type), raw).get("model", ""))
-    if raw[:64].lstrip()[:1] != b"{":
-        return PassedBody()
+        return PassedBody(is_form=True, model=texts_of(read_form(raw, content_type), raw).get("model", ""))
+    if _OBJECT.match(raw) is None:
+        return PassedBody(is_unreadable=_is_object_in_disguise(raw))
     try:
         body = _BODY.decode(raw)
-        # Almost always it stands there once, and in plain letters.
-        if raw.count(b'"model"') > 1 or hides_names(raw):
-            _require_one(_models_in(raw))
+        # Almost always it stands there once, and in plain small letters.
+        if not raw.lower().count(b'"model"') <= raw.count(b'"model"') <= 1 or hides_names(raw):
+            _require_one_model(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return PassedBody()
+        return PassedBody(is_unreadable=True)
     config = _Config()
     for each in (body.generation_config, body.generation_config_snake, body.inference_config):
         config = each if isinstance(each, _Config) else config
@@ -106,26 +110,34 @@ class _Body(msgspec.Struct, gc=False):
     inference_config: _Config | _Other = msgspec.field(name="inferenceConfig", default=None)
 
 
+_OBJECT: Final = re.compile(rb"\s*\{")
+_LOOKED_AT_BYTES: Final = 64 * 1024
 _BODY: Final = msgspec.json.Decoder(_Body)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
+
+
+def _is_object_in_disguise(raw: bytes) -> bool:
+    """Whether it is an object with a mark of its encoding before it, or in an encoding that JSON has no more."""
+    encoding = json.detect_encoding(raw[:4])
+    if encoding == "utf-8":
+        return False
+    text = raw[:_LOOKED_AT_BYTES].decode(encoding, "replace").lstrip()
+    return text.startswith("{") or (not text and len(raw) >= _LOOKED_AT_BYTES)
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _require_one(models: set[str]) -> None:
-    if len(models) > 1:
-        raise BadRequest("The body names more than one model.", param="model")
-
-
-def _models_in(raw: bytes) -> set[str]:
-    """Return each value that the field `model` of the body itself has, however often it stands there."""
+def _require_one_model(raw: bytes) -> None:
+    """Raise BadRequest when the body itself has several values of `model`, or one by a name that some take for it."""
     members: list[tuple[str, Any]] = []  # Any: JSON.
 
     def keep(pairs: list[tuple[str, Any]]) -> None:  # Any: JSON.
         members[:] = pairs  # The outermost object comes last.
 
     json.loads(raw, object_pairs_hook=keep)
-    return {value if isinstance(value, str) else repr(value) for name, value in members if name == "model"}
+    named = [(name, value) for name, value in members if name.lower() == "model"]
+    if len({repr(value) for _, value in named}) > 1 or any(name != "model" for name, _ in named):
+        raise BadRequest("The body names more than one model, or not by 'model'.", param="model")

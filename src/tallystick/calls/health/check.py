@@ -122,8 +122,7 @@ class Checker:
             cost, response_id = facts.reported_cost_nano_usd, facts.response_id
             if facts.error is not None:
                 failure = refusal_of(facts.error)
-                usage = facts.usage
-            elif facts.usage is not None:
+            if facts.usage is not None:
                 usage = facts.usage
             reported = facts.usage is not None
         except TallystickError as error:
