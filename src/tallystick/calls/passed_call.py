@@ -102,7 +102,7 @@ class PassedCalls:
             deployment=admitted.current,
             input_tokens_estimate=input_tokens.estimate,
         )
-        self._settler.begin(call.intent(), admitted)
+        self._settler.begin(call.intent, admitted)
         try:
             return await self._answer(call, passage, admitted.headers())
         except BaseException as error:

@@ -109,7 +109,7 @@ class Pipeline:
             input_tokens_estimate=input_tokens.estimate,
         )
         call.cache = use
-        self._settler.begin(call.intent(), admitted)
+        self._settler.begin(call.intent, admitted)
         try:
             return await self._answer(call, route, admitted, attribution, input_tokens, begun=begun)
         except BaseException as error:
@@ -253,7 +253,7 @@ class Pipeline:
                 continue
             call.deployment = following.deployments[0]
             try:
-                self._settler.readmit(call.intent(), following)
+                self._settler.readmit(call.intent, following)
             except LedgerUnavailable:
                 break
             self._settler.count_fallback(kind)

@@ -101,7 +101,7 @@ class Checker:
         tokens = estimate_input_tokens(request).estimate
         call = RunningCall(context=context, attribution=_OF_NOBODY, deployment=deployment, input_tokens_estimate=tokens)
         # No limit is anybody's here: what it holds is nothing.
-        self._settler.begin(call.intent(), Admitted(self._admission, context, [deployment], tokens_estimate=tokens))
+        self._settler.begin(call.intent, Admitted(self._admission, context, [deployment], tokens_estimate=tokens))
         try:
             return await self._answer(call, deployment)
         except BaseException as error:
