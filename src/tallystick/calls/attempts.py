@@ -31,7 +31,7 @@ from tallystick.wire.call_options import CallOptions, MockFailure
 from tallystick.wire.call_request import MEDIA, CallRequest
 from tallystick.wire.dialect import PlainReading
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.responses_reading import ResponsesReading
+from tallystick.wire.responses.reading import ResponsesReading
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ from tallystick.providers.response_store import ResponseStore
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.service import SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
-from tallystick.wire.responses_answer import ResponseObject, decode_response
+from tallystick.wire.responses.answer import ResponseObject, decode_response
 from tallystick.wire.usage import Usage
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from tallystick.errors import UpstreamError, UpstreamGarbled, UpstreamRefused
 from tallystick.providers.base import ClosableStream
-from tallystick.wire.bedrock_stream import exception_in
+from tallystick.wire.bedrock.stream import exception_in
 from tallystick.wire.error_envelope import envelope
 from tallystick.wire.event_stream import EventStream
 from tallystick.wire.reported import ReportedError

@@ -30,8 +30,8 @@ from tallystick.providers.passing import PassedRequest, Sends
 from tallystick.providers.transport import RawAnswer
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED
 from tallystick.wire.dialect import Reading
-from tallystick.wire.passed_operations import Operation, Prefix
-from tallystick.wire.passed_readings import OPAQUE
+from tallystick.wire.passed.operations import Operation, Prefix
+from tallystick.wire.passed.readings import OPAQUE
 from tallystick.wire.reported import AnswerFacts
 from tallystick.wire.token_estimate import NO_INPUT, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage

@@ -16,7 +16,7 @@ from tallystick.control.pass_through import PassThroughEndpoint
 from tallystick.errors import ModelNotAllowed, NotFound
 from tallystick.providers.base import Target
 from tallystick.providers.catalog import FAMILIES
-from tallystick.wire.passed_operations import Prefix
+from tallystick.wire.passed.operations import Prefix
 
 _PROVIDERS_OF: Final[Mapping[Prefix, tuple[str, ...]]] = {"cohere": ("cohere", "cohere_chat")}
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,200}")

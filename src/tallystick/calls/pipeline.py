@@ -42,7 +42,7 @@ from tallystick.routing.failure import FailureKind
 from tallystick.wire.call_options import with_headers
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED, CallRequest
 from tallystick.wire.reported import AnswerFacts
-from tallystick.wire.responses_reading import ResponsesReading
+from tallystick.wire.responses.reading import ResponsesReading
 from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
 

@@ -46,9 +46,9 @@ from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.gemini_request import GEMINI_DIALECTS
+from tallystick.wire.gemini.request import GEMINI_DIALECTS
 from tallystick.wire.model_list import render_model, render_model_list
-from tallystick.wire.openai_request import OPENAI
+from tallystick.wire.openai.request import OPENAI
 
 log = structlog.get_logger()
 

@@ -16,10 +16,10 @@ from tallystick.gateway.http import Scope
 from tallystick.gateway.passed_paths import checked_path, checked_query, find_prefix, passed_headers
 from tallystick.providers.passing import PassedRequest
 from tallystick.wire.call_request import CallRequest
-from tallystick.wire.openai_reading import USAGE_HIDDEN
-from tallystick.wire.openai_request import OPENAI
-from tallystick.wire.passed_operations import PREFIXES, Operation, Prefix, find_operation
-from tallystick.wire.passed_request import PassedBody, asking_usage, read_passed_body
+from tallystick.wire.openai.reading import USAGE_HIDDEN
+from tallystick.wire.openai.request import OPENAI
+from tallystick.wire.passed.operations import PREFIXES, Operation, Prefix, find_operation
+from tallystick.wire.passed.request import PassedBody, asking_usage, read_passed_body
 
 ANYBODY: Final = Principal(key_hash="")
 """Who calls an endpoint that asks for no key."""

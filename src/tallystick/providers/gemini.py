@@ -17,10 +17,10 @@ from tallystick.wire.call_request import UNBILLED, CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import Reading
 from tallystick.wire.embeddings import read_embedding_request
-from tallystick.wire.gemini_embeddings import EmbeddingsReading, write_embed
-from tallystick.wire.gemini_native import GeminiReading
-from tallystick.wire.gemini_request import GEMINI_ARRAY, GEMINI_DIALECTS, upstream_body
-from tallystick.wire.gemini_upstream import Gemini
+from tallystick.wire.gemini.embeddings import EmbeddingsReading, write_embed
+from tallystick.wire.gemini.native import GeminiReading
+from tallystick.wire.gemini.request import GEMINI_ARRAY, GEMINI_DIALECTS, upstream_body
+from tallystick.wire.gemini.upstream import Gemini
 from tallystick.wire.native_reading import COUNTED
 from tallystick.wire.translation import refuse_unsaid
 

@@ -20,9 +20,9 @@ from tallystick.wire.call_request import CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import PlainReading, Reading, StreamMeter
 from tallystick.wire.embeddings import packed
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
-from tallystick.wire.openai_request import OPENAI, upstream_body
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.reading import USAGE_HIDDEN, USAGE_SHOWN
+from tallystick.wire.openai.request import OPENAI, upstream_body
 from tallystick.wire.translation import refuse_unsaid
 
 _EMBEDDING_FIELDS: Final = frozenset(("input", "dimensions", "encoding_format", "user"))

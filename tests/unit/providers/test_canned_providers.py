@@ -23,8 +23,8 @@ from tallystick.providers.translator import Translator
 from tallystick.providers.transport import Transport
 from tallystick.runtime.clock import SystemClock
 from tallystick.wire.call_request import CallRequest, Endpoint
-from tallystick.wire.openai_answer import read_answer
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.answer import read_answer
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.sse import StreamScanner
 
 TRANSLATOR = Translator(now_seconds=lambda: 7)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tallystick.wire.anthropic_conversation import read_messages_request
-from tallystick.wire.anthropic_upstream import AnthropicUpstream
+from tallystick.wire.anthropic.conversation import read_messages_request
+from tallystick.wire.anthropic.upstream import AnthropicUpstream
 from tallystick.wire.conversation import Conversation, Message, Text
 from tallystick.wire.dialect import UpstreamDialect
-from tallystick.wire.gemini_upstream import Gemini
-from tallystick.wire.openai_chat_request import read_chat_request
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.responses_conversation import read_responses_request
+from tallystick.wire.gemini.upstream import Gemini
+from tallystick.wire.openai.chat_request import read_chat_request
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.responses.conversation import read_responses_request
 
 OPENAI = OpenAIChat(asks_usage=True, names_completion_tokens=True)
 SOUND = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}

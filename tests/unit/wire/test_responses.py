@@ -16,10 +16,10 @@ from tallystick.runtime.clock import SystemClock
 from tallystick.wire.conversation import Refusal, Text, Thinking, ToolCall
 from tallystick.wire.dialect import StreamMeter
 from tallystick.wire.reply import Reply, StopReason
-from tallystick.wire.responses_caller import ResponsesCaller
-from tallystick.wire.responses_reading import IdReplacer, ResponsesReading
-from tallystick.wire.responses_request import parse_responses
-from tallystick.wire.responses_upstream import ResponsesUpstream
+from tallystick.wire.responses.caller import ResponsesCaller
+from tallystick.wire.responses.reading import IdReplacer, ResponsesReading
+from tallystick.wire.responses.request import parse_responses
+from tallystick.wire.responses.upstream import ResponsesUpstream
 from tallystick.wire.translation import TranslatedStream
 from tallystick.wire.usage import Usage
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.wire.anthropic_reading import PASSED_THROUGH
-from tallystick.wire.anthropic_upstream import AnthropicUpstream
+from tallystick.wire.anthropic.reading import PASSED_THROUGH
+from tallystick.wire.anthropic.upstream import AnthropicUpstream
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.dialect import StreamMeter, UpstreamDialect
-from tallystick.wire.gemini_native import GeminiReading
-from tallystick.wire.gemini_upstream import Gemini
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_reading import USAGE_HIDDEN
-from tallystick.wire.responses_reading import ResponsesReading
-from tallystick.wire.responses_upstream import ResponsesUpstream
+from tallystick.wire.gemini.native import GeminiReading
+from tallystick.wire.gemini.upstream import Gemini
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.reading import USAGE_HIDDEN
+from tallystick.wire.responses.reading import ResponsesReading
+from tallystick.wire.responses.upstream import ResponsesUpstream
 from tallystick.wire.translation import TranslatedStream
 
 JSON = dict[str, Any]
