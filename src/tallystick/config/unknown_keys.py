@@ -15,6 +15,7 @@ from tallystick.config.model_list import (
     LitellmParams,
     ModelEntry,
     ModelInfo,
+    is_of_library,
     is_price_field,
 )
 from tallystick.config.places import OWN_PREFIX, SettingEntry
@@ -131,7 +132,9 @@ def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings
 
 def _parameters(parameters: Any, where: tuple[str | int, ...]) -> Iterator[str]:
     supported = LitellmParams.model_fields.keys() - {"prices", "extra"}
-    for name in parameters if isinstance(parameters, dict) else ():
+    if not isinstance(parameters, dict) or is_of_library(parameters.get("model")):
+        return
+    for name in parameters:
         path = show_path((*where, name))
         if name in supported or is_price_field(name):
             continue

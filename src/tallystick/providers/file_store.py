@@ -12,7 +12,7 @@ from tallystick.providers.base import Target
 from tallystick.providers.catalog import FAMILIES, MOCK_RESPONSE
 from tallystick.providers.destination import Destination
 from tallystick.providers.transport import RawAnswer, Transport
-from tallystick.wire.responses_upstream import ResponsesUpstream
+from tallystick.wire.responses.upstream import ResponsesUpstream
 
 JSON: Final = "application/json"
 

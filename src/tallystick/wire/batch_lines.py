@@ -8,8 +8,8 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from tallystick.errors import BadRequest, UpstreamGarbled
-from tallystick.wire.openai_answer import read_answer
-from tallystick.wire.responses_answer import read_facts
+from tallystick.wire.openai.answer import read_answer
+from tallystick.wire.responses.answer import read_facts
 from tallystick.wire.token_estimate import estimate_output_tokens
 from tallystick.wire.usage import Usage
 

@@ -35,7 +35,7 @@ from tallystick.runtime.clock import Clock
 from tallystick.runtime.ids import event_time, new_event_id
 from tallystick.wire.batch_objects import BatchObject, read_batch, read_batch_list
 from tallystick.wire.call_request import CallRequest
-from tallystick.wire.openai_request import OPENAI
+from tallystick.wire.openai.request import OPENAI
 
 log = structlog.get_logger(__name__)
 
@@ -203,7 +203,7 @@ class Charger:
         admitted = Admitted(self._admission, context, [deployment], tokens_estimate=0)
         if self._settler.is_running(event.event_id):
             raise Conflict("The batch is being charged at this moment: try again.")
-        self._settler.begin(event, admitted)
+        self._settler.begin(lambda: event, admitted)
         await self._settler.end(event)
 
     async def _give_up(self, job: BatchJob, deployment: Deployment | None = None) -> None:

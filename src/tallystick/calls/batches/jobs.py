@@ -39,7 +39,7 @@ from tallystick.wire.batch_objects import (
     write_page,
 )
 from tallystick.wire.call_request import CallRequest
-from tallystick.wire.openai_request import OPENAI
+from tallystick.wire.openai.request import OPENAI
 from tallystick.wire.usage import Usage
 
 log = structlog.get_logger(__name__)
