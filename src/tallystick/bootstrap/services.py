@@ -13,6 +13,7 @@ from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.caching import open_answer_cache
+from tallystick.bootstrap.callbacks import open_callbacks
 from tallystick.bootstrap.checks import build_health_checks
 from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, endpoint_details, health_details
@@ -25,6 +26,8 @@ from tallystick.bootstrap.stores import Store
 from tallystick.calls.admission import CallAdmission
 from tallystick.calls.attempts import Attempts
 from tallystick.calls.attribution import Attributor
+from tallystick.calls.callbacks.lists import NO_CALLBACKS, CallbackLists
+from tallystick.calls.callbacks.service import CallbackService
 from tallystick.calls.health.checks import HealthChecks
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.passed_call import PassedCalls
@@ -93,8 +96,10 @@ class Services:
         environ: Mapping[str, str],
         clock: Clock,
         metrics: Metrics,
+        callbacks: CallbackLists = NO_CALLBACKS,
     ) -> None:
         self.settings = settings
+        self.callback_lists = callbacks
         self.store = store
         self.clock = clock
         self.metrics = metrics
@@ -143,6 +148,7 @@ class Services:
             metrics=metrics,
         )
         self.caching = open_answer_cache(settings.cache, settings.redis, clock=clock, metrics=metrics)
+        self._callbacks = self._open_callbacks()
         shared_routing = open_shared_routing(settings.redis, self.tracker, clock=clock, metrics=metrics)
         self._group = ServiceGroup(self._in_order(shared_rates, shared_routing, self.caching.service))
         self._settler: Settler | None = None
@@ -150,6 +156,14 @@ class Services:
         """There from `start` on."""
         self._check_loop: SupervisedLoop | None = None
         self._passed_calls: PassedCalls | None = None
+
+    def _open_callbacks(self) -> CallbackService | None:
+        return open_callbacks(
+            self.callback_lists,
+            self.settings.callbacks,
+            live=lambda: self.snapshot().settings,
+            metrics=self.metrics,
+        )
 
     def _open_passing(self) -> Passing:
         return Passing(self.transport, self._guarded_transport, tokens=self._google_tokens, load_signer=load_aws_signer)
@@ -177,6 +191,7 @@ class Services:
             *self.shared_work.before,
             self.ledger,
             *self.shared_work.behind,
+            *(() if self._callbacks is None else (self._callbacks,)),
             self.responses.watch,
             self.budgets.alerts,
             self.budgets.leases,
@@ -208,7 +223,9 @@ class Services:
         """
         await self.feed.poll()
         await self._group.start()
-        self._settler = Settler(journal=self.ledger.journal, clock=self.clock, metrics=self.metrics)
+        self._settler = Settler(
+            journal=self.ledger.journal, clock=self.clock, metrics=self.metrics, observer=self._callbacks
+        )
         attributor = Attributor(self.settings.attribution, metrics=self.metrics)
         admission = self.budgets.admission(rates=self.rates)
         await self._start_checks(self._settler, admission)

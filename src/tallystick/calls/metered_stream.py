@@ -57,6 +57,9 @@ class MeteredStream:
         self._upstream: ClosableStream = answer.chunks
         self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
         self._cache = call.cache
+        self._heard = call.heard
+        if self._heard is not None:
+            self._heard.is_stream = True
         self._ended = False
         self._is_sound = call.request.endpoint == "audio/speech" and not self.content_type.startswith(_EVENT_STREAM)
 
@@ -77,6 +80,8 @@ class MeteredStream:
                 if passed:
                     if self._cache is not None:
                         self._cache.add(passed)
+                    if self._heard is not None:
+                        self._heard.add(passed)
                     return passed
         except UpstreamError as error:
             self._ended = True
@@ -87,6 +92,8 @@ class MeteredStream:
             return dialect.render_stream_error(error)
         self._ended = True
         end = self._meter.finish()
+        if self._heard is not None:
+            self._heard.add(end)
         reported = self._meter.error
         if reported is None:
             await self._settle("success", NO_FAILURE)

@@ -103,6 +103,7 @@ class PassedCalls:
             input_tokens_estimate=input_tokens.estimate,
         )
         self._settler.begin(call.intent(), admitted)
+        self._settler.show(call)
         try:
             return await self._answer(call, passage, admitted.headers())
         except BaseException as error:
@@ -179,6 +180,8 @@ class PassedCalls:
     async def _settle_plain(self, call: RunningCall, passage: Passage, raw: RawAnswer, headers: Headers) -> PlainAnswer:
         reading = passage.operation.plain
         body, facts = _read(reading, raw)
+        if call.heard is not None:
+            call.heard.add(body)
         usage, source = self._usage_of(call, passage, facts, len(raw.body))
         event = call.event(
             status="failure" if facts.error is not None else "success",

@@ -108,6 +108,7 @@ class Pipeline:
         )
         call.cache = use
         self._settler.begin(call.intent(), admitted)
+        self._settler.show(call)
         try:
             return await self._answer(call, route, admitted, attribution, input_tokens, begun=begun)
         except BaseException as error:
@@ -253,6 +254,8 @@ class Pipeline:
         answer, reading = answered
         assert reading is not None
         facts = reading.facts
+        if call.heard is not None:
+            call.heard.add(reading.body)
         if _goes_on(answer, facts, call.request) and self._background.take(call, facts.response_id, self._settler):
             return PlainAnswer(
                 status=answer.status, content_type=answer.content_type, body=reading.body, headers=headers

@@ -16,6 +16,7 @@ from tallystick.config.accounting_settings import AttributionSettings, CostSetti
 from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.cache_settings import CacheSettings
+from tallystick.config.callback_settings import CallbackSettings
 from tallystick.config.connections import ConnectionBudget, share_connections
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.database_login import DatabaseLoginSettings
@@ -37,6 +38,7 @@ __all__ = [
     "AttributionSettings",
     "BudgetSettings",
     "CacheSettings",
+    "CallbackSettings",
     "CommitterSettings",
     "ControlSettings",
     "CostSettings",
@@ -181,6 +183,7 @@ class Settings(Frozen):
     rates: RateSettings = RateSettings()
     redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     health: HealthSettings = HealthSettings()
     instances: InstanceSettings = InstanceSettings()
     control: ControlSettings = ControlSettings()

@@ -66,6 +66,7 @@ class Metrics:
         self._declare_rates()
         self._declare_buffer()
         self._declare_answers()
+        self._declare_callbacks()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -198,6 +199,10 @@ class Metrics:
             "deployments_unhealthy", "Deployments whose last check failed.", "livemax"
         )
         self.cache_errors = self._counter("cache_errors_total", "Look-ups while the response cache was away.")
+
+    def _declare_callbacks(self) -> None:
+        self.callbacks = self._family("callbacks_total", "Callbacks called.", ("callback", "outcome"))
+        self.callbacks_waiting = self._gauge("callbacks_waiting", "Events that wait for callbacks.", "livesum")
 
     def _declare_process(self) -> None:
         self.service_restarts = self._family(
