@@ -28,8 +28,8 @@ from tallystick.config.load import load_settings
 from tallystick.providers.base import Answer
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
-from tallystick.wire.openai_reading import USAGE_HIDDEN
-from tallystick.wire.openai_request import upstream_body
+from tallystick.wire.openai.reading import USAGE_HIDDEN
+from tallystick.wire.openai.request import upstream_body
 
 
 class Immediate:

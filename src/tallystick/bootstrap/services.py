@@ -18,6 +18,7 @@ from tallystick.bootstrap.checks import build_health_checks
 from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, endpoint_details, health_details
 from tallystick.bootstrap.heartbeat import Instances
+from tallystick.bootstrap.libraries import LibrariesWhenNeeded
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.responses import Responses
 from tallystick.bootstrap.routing import open_shared_routing
@@ -126,19 +127,14 @@ class Services:
         self.pause_before_retry: Callable[[float], Awaitable[None]] = clock.sleep
         """How a call waits before it tries a deployment again; may be another until `start`."""
         self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
-        self._providers = _providers(self.transport, self._google_tokens, clock)
+        self._libraries = LibrariesWhenNeeded()
+        self._providers = _providers(self.transport, self._google_tokens, self._libraries, clock)
         self._passing = self._open_passing()
         self.budgets = self._open_budgets()
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         self.feed = self._change_feed()
-        self.writer = ObjectWriter(
-            store.control,
-            sealer=Sealer(key_ring),
-            clock=clock,
-            on_applied=self.feed.catch_up,
-            read_only=settings.read_only,
-        )
+        self.writer = self._open_writer(key_ring)
         self._instances = Instances(
             store.instances,
             ledger=self.ledger,
@@ -156,6 +152,15 @@ class Services:
         """There from `start` on."""
         self._check_loop: SupervisedLoop | None = None
         self._passed_calls: PassedCalls | None = None
+
+    def _open_writer(self, key_ring: KeyRing) -> ObjectWriter:
+        return ObjectWriter(
+            self.store.control,
+            sealer=Sealer(key_ring),
+            clock=self.clock,
+            on_applied=self.feed.catch_up,
+            read_only=self.settings.read_only,
+        )
 
     def _open_callbacks(self) -> CallbackService | None:
         return open_callbacks(
@@ -316,6 +321,7 @@ class Services:
             await self._check_loop.stop()
         await self._group.stop()
         await self._google_tokens.aclose()
+        await self._libraries.aclose()
         await self.transport.aclose()
         await self._guarded_transport.aclose()
         await self.store.close()
@@ -381,13 +387,16 @@ def _guarded_transport(settings: Settings) -> Transport:
     return _transport(settings.upstream, may_dial=None if settings.pass_through.allow_private_targets else is_public)
 
 
-def _providers(transport: Transport, google_tokens: GoogleTokensWhenNeeded, clock: Clock) -> Mapping[str, Provider]:
+def _providers(
+    transport: Transport, google_tokens: GoogleTokensWhenNeeded, libraries: LibrariesWhenNeeded, clock: Clock
+) -> Mapping[str, Provider]:
     return build_providers(
         transport,
         new_id=lambda: new_event_id(clock.now()),
         now_seconds=lambda: int(clock.now().timestamp()),
         load_aws_signer=load_aws_signer,
         google_tokens=google_tokens,
+        libraries=libraries,
     )
 
 

@@ -12,7 +12,7 @@ from tallystick.control.deployment import Deployment, Snapshot
 from tallystick.errors import NotFound
 from tallystick.providers.base import ClosableStream
 from tallystick.providers.response_store import ResponseStore
-from tallystick.wire.responses_reading import IdReplacer, ResponsesReading
+from tallystick.wire.responses.reading import IdReplacer, ResponsesReading
 
 Method = Literal["GET", "POST", "DELETE"]
 

@@ -30,8 +30,8 @@ from tallystick.providers.passing import PassedRequest, Sends
 from tallystick.providers.transport import RawAnswer
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED
 from tallystick.wire.dialect import Reading
-from tallystick.wire.passed_operations import Operation, Prefix
-from tallystick.wire.passed_readings import OPAQUE
+from tallystick.wire.passed.operations import Operation, Prefix
+from tallystick.wire.passed.readings import OPAQUE
 from tallystick.wire.reported import AnswerFacts
 from tallystick.wire.token_estimate import NO_INPUT, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
@@ -102,9 +102,9 @@ class PassedCalls:
             deployment=admitted.current,
             input_tokens_estimate=input_tokens.estimate,
         )
-        self._settler.begin(call.intent(), admitted)
-        self._settler.show(call)
+        self._settler.begin(call.intent, admitted)
         try:
+            self._settler.show(call)
             return await self._answer(call, passage, admitted.headers())
         except BaseException as error:
             # Cancelled because the server stops, or a fault of ours: what the upstream billed is not known.

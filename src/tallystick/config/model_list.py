@@ -30,6 +30,8 @@ PRICE_FIELDS = frozenset(
         "output_cost_per_pixel",
         "input_cost_per_character",
         "input_cost_per_query",
+        "file_search_cost_per_1k_calls",
+        "code_interpreter_cost_per_session",
         "input_cost_per_second",
         "output_cost_per_second",
         "output_cost_per_image",
@@ -37,6 +39,8 @@ PRICE_FIELDS = frozenset(
     }
 )
 TIER_SUFFIX = re.compile(r"_above_(\d{1,6})k_tokens$")
+
+_LIBRARIES = ("any-llm/", "litellm/")
 
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -170,6 +174,11 @@ class ModelEntry(Frozen):
     def base_model(self) -> str | None:
         """The model whose price and limits this deployment has, when its own name does not say it."""
         return self.model_info.base_model or self.litellm_params.base_model
+
+
+def is_of_library(model: object) -> bool:
+    """Whether a model is called by a library, which takes parameters that we don't know."""
+    return isinstance(model, str) and model.startswith(_LIBRARIES)
 
 
 def is_price_field(name: str) -> bool:

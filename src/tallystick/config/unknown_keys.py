@@ -10,7 +10,14 @@ from tallystick.config import litellm_keys
 from tallystick.config.cache_settings import CACHE_TYPES, CALL_TYPES
 from tallystick.config.callback_settings import is_import_path
 from tallystick.config.database_url import DATABASE_PARTS, REPLICA_SUFFIX, replica_url_from_parts, url_from_parts
-from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelEntry, ModelInfo, is_price_field
+from tallystick.config.model_list import (
+    PRICE_FIELDS,
+    LitellmParams,
+    ModelEntry,
+    ModelInfo,
+    is_of_library,
+    is_price_field,
+)
 from tallystick.config.places import OWN_PREFIX, SettingEntry
 from tallystick.config.problems import show_path
 from tallystick.config.redis_settings import CACHE_PARTS, parts_of_cache
@@ -140,7 +147,9 @@ def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings
 
 def _parameters(parameters: Any, where: tuple[str | int, ...]) -> Iterator[str]:
     supported = LitellmParams.model_fields.keys() - {"prices", "extra"}
-    for name in parameters if isinstance(parameters, dict) else ():
+    if not isinstance(parameters, dict) or is_of_library(parameters.get("model")):
+        return
+    for name in parameters:
         path = show_path((*where, name))
         if name in supported or is_price_field(name):
             continue

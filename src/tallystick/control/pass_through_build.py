@@ -29,7 +29,7 @@ from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import Target
 from tallystick.providers.destination import Destination
 from tallystick.providers.passing import EXACT
-from tallystick.wire.passed_operations import Prefix
+from tallystick.wire.passed.operations import Prefix
 
 OpenSpec = Callable[[Kind, str, Mapping[str, Any]], dict[str, Any]]  # Any: JSON.
 PASS_THROUGH: Final = "pass_through"  # noqa: S105 - a word.

@@ -11,7 +11,7 @@ import msgspec
 import pydantic
 
 from tallystick.config.accounting_settings import CostSettings
-from tallystick.config.model_list import ModelEntry
+from tallystick.config.model_list import ModelEntry, is_of_library
 from tallystick.config.references import resolve_text
 from tallystick.control.candidates import Candidate
 from tallystick.control.deployment import Deployment, DeploymentRates
@@ -49,6 +49,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """None: as `timeout_seconds`, or the deployment's own."""
     drop_params: bool = False
     """On a deployment that does not say it itself."""
+    unknown_providers: str = ""
+    """The library that calls providers which are not known; '': none."""
     parallel_requests: int | None = None
     """On a deployment that does not say it itself."""
     note_change: Callable[[datetime | None], None] = lambda _: None
@@ -157,6 +159,8 @@ def _target(entry: ModelEntry, around: Around) -> Target:
             stream_idle_seconds=params.stream_timeout or around.stream_timeout_seconds or timeout,
             aws=params.aws,
             options=_options(entry),
+            params=_library_params(entry),
+            unknown_providers=around.unknown_providers,
             environment=around.environment,
         )
     except InvalidTarget as error:
@@ -170,6 +174,14 @@ def _options(entry: ModelEntry) -> dict[str, object]:
     if entry.model_info.mode == _RESPONSES_MODE:
         options[SPEAKS_RESPONSES] = True
     return options
+
+
+def _library_params(entry: ModelEntry) -> dict[str, object]:
+    """Return what a library is given besides key and base: where it is named, all that is none of our parameters."""
+    params = entry.litellm_params
+    given = {name: getattr(params, name) for name in ("api_version", "organization", *VERTEX_PARAMS)}
+    extra = params.extra if is_of_library(params.model) else {}
+    return {name: value for name, value in {**given, **params.aws, **extra}.items() if value is not None}
 
 
 class _Price(NamedTuple):

@@ -18,7 +18,7 @@ from tallystick.access.route_access import RouteKind, require_route
 from tallystick.calls.call import PASS_THROUGH, CallContext
 from tallystick.calls.kept_responses import KeptResponses
 from tallystick.calls.metered_stream import MeteredStream
-from tallystick.calls.model_choice import callable_models
+from tallystick.calls.model_choice import callable_models, is_of_wildcard
 from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.plain_answer import PlainAnswer
@@ -46,9 +46,9 @@ from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.gemini_request import GEMINI_DIALECTS
+from tallystick.wire.gemini.request import GEMINI_DIALECTS
 from tallystick.wire.model_list import render_model, render_model_list
-from tallystick.wire.openai_request import OPENAI
+from tallystick.wire.openai.request import OPENAI
 
 log = structlog.get_logger()
 
@@ -231,11 +231,13 @@ class Gateway:
         await serve_kept(self._kept_responses, kept, principal, send, method=method, query=query, ids=ids)
 
     async def _show_models(self, scope: Scope, send: Send, principal: Principal, ids: HeaderList) -> None:
-        names = list(callable_models(principal, self._snapshot()))
+        snapshot = self._snapshot()
+        with_wildcards = b"return_wildcard_routes=true" in scope["query_string"].lower().split(b"&")
+        names = list(callable_models(principal, snapshot, wildcards=with_wildcards))
         asked = _MODEL_PATH.fullmatch(scope["path"])
         if asked is None:
             await send_answer(send, 200, render_model_list(names, created=self._started_at), ids)
-        elif asked["model"] in names:
+        elif asked["model"] in names or is_of_wildcard(principal, asked["model"], snapshot):
             await send_answer(send, 200, render_model(asked["model"], created=self._started_at), ids)
         else:
             raise NotFound(f"There is no model '{asked['model'][:256]}'; GET /v1/models lists them.", param="model")

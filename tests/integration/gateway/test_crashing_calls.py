@@ -14,7 +14,7 @@ from gateway_kit import RunningGateway, running_gateway, scripted
 from ledger_kit import value_of
 from tallystick.calls import call as call_module
 from tallystick.providers.base import Answer
-from tallystick.wire.openai_reading import USAGE_HIDDEN
+from tallystick.wire.openai.reading import USAGE_HIDDEN
 from tallystick.wire.usage import Usage
 
 NOWHERE = "http://127.0.0.1:9/v1"

@@ -27,7 +27,7 @@ from tallystick.routing.tracker import Tracker
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock
 from tallystick.wire.call_options import NO_OPTIONS, CallOptions
-from tallystick.wire.openai_reading import USAGE_HIDDEN
+from tallystick.wire.openai.reading import USAGE_HIDDEN
 
 BODY = b'{"id": "x", "usage": {"prompt_tokens": 10, "completion_tokens": 10}}'
 

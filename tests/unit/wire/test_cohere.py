@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import BadRequest, Untranslatable, UpstreamGarbled
-from tallystick.wire.cohere_embeddings import EmbeddedReading
-from tallystick.wire.cohere_request import write_chat
-from tallystick.wire.cohere_upstream import CohereChat
+from tallystick.wire.cohere.embeddings import EmbeddedReading
+from tallystick.wire.cohere.request import write_chat
+from tallystick.wire.cohere.upstream import CohereChat
 from tallystick.wire.conversation import (
     Audio,
     Conversation,
@@ -31,7 +31,7 @@ from tallystick.wire.conversation import (
     ToolResult,
 )
 from tallystick.wire.embeddings import ToEmbed, read_embedding_request
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.reply import PartBegun, PartEnded, PartGrown, ReplyPart, Stopped, UsageTold
 from tallystick.wire.usage import Usage
 

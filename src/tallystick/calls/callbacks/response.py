@@ -15,18 +15,18 @@ from tallystick.calls.call import PASS_THROUGH
 from tallystick.calls.callbacks.answer import HeardAnswer
 from tallystick.errors import TallystickError
 from tallystick.ledger.event import SpendEvent
-from tallystick.wire.anthropic_request import ANTHROPIC
-from tallystick.wire.anthropic_upstream import AnthropicUpstream
+from tallystick.wire.anthropic.request import ANTHROPIC
+from tallystick.wire.anthropic.upstream import AnthropicUpstream
 from tallystick.wire.assembled import assemble
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.dialect import UpstreamDialect
-from tallystick.wire.gemini_request import GEMINI
-from tallystick.wire.gemini_upstream import Gemini
-from tallystick.wire.openai_chat_caller import OpenAIChatCaller, write_usage
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_request import OPENAI
+from tallystick.wire.gemini.request import GEMINI
+from tallystick.wire.gemini.upstream import Gemini
+from tallystick.wire.openai.chat_caller import OpenAIChatCaller, write_usage
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.request import OPENAI
 from tallystick.wire.reply import Delta
-from tallystick.wire.responses_request import RESPONSES
+from tallystick.wire.responses.request import RESPONSES
 from tallystick.wire.sse_frames import SSEFrames
 
 _DIALECTS: Final[Mapping[str, UpstreamDialect]] = {
