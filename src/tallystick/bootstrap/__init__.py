@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tallystick.bootstrap.callbacks import load_callbacks
+from tallystick.bootstrap.embedded import open_embedded
 from tallystick.bootstrap.key_ring import open_key_ring
 from tallystick.bootstrap.redis_look import look_at_redis
 from tallystick.bootstrap.services import Services, snapshot_builder
@@ -13,6 +14,7 @@ __all__ = [
     "Store",
     "load_callbacks",
     "look_at_redis",
+    "open_embedded",
     "open_key_ring",
     "open_store",
     "snapshot_builder",

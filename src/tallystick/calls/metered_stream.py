@@ -58,6 +58,8 @@ class MeteredStream:
         self.status = answer.status
         types = answer.reading.content_types
         self.content_type = answer.content_type if types is None else types.stream
+        self.event: SpendEvent | None = None
+        """The call's, once it is over."""
         self._call = call
         self._settler = settler
         self._limits = limits
@@ -176,7 +178,8 @@ class MeteredStream:
         if not self._is_running:
             return
         self._settler.count_unscanned(self._meter.unscanned_events)
-        await self._settler.end(self._event(status, failure))
+        self.event = self._event(status, failure)
+        await self._settler.end(self.event)
 
     @property
     def _is_running(self) -> bool:

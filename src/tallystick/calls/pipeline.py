@@ -303,6 +303,7 @@ class Pipeline:
             content_type=content_type,
             body=reading.body,
             headers=[*headers, *cost_header(event)],
+            event=event,
         )
 
     async def _settle_unusable(self, call: RunningCall, route: Route, error: UnusableAnswer) -> PlainAnswer:

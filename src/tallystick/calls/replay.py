@@ -61,4 +61,6 @@ class Replayer:
             *admitted.headers(),
             *(_UNCACHED if context.request.stream else ()),
         ]
-        return PlainAnswer(status=answer.status, content_type=answer.content_type, body=answer.body, headers=headers)
+        return PlainAnswer(
+            status=answer.status, content_type=answer.content_type, body=answer.body, headers=headers, event=event
+        )

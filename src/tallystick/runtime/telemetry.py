@@ -260,6 +260,26 @@ def configure_logging(format: Literal["json", "console"], level: str) -> None:  
     root.setLevel(threshold)
 
 
+def log_to_logging() -> None:
+    """Send our log lines through the standard library's `logging`, unless the program has set structlog up itself.
+
+    For a process that is not ours: how its logs look, and where they go, is not for us to say.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            mask_event,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=lambda *_names: logging.getLogger("tallystick"),
+    )
+
+
 def mask_event(
     _logger: Any,  # Any: structlog passes whichever logger it wraps.
     _method: str,
