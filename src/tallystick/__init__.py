@@ -20,6 +20,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "Recorded": "tallystick.client.record",
     "AsyncStream": "tallystick.client.streams",
     "Stream": "tallystick.client.streams",
+    "LiteLLMLogger": "tallystick.client.litellm_logger",
     "acompletion": "tallystick.client.default",
     "aembedding": "tallystick.client.default",
     "amessages": "tallystick.client.default",

@@ -57,6 +57,11 @@ class Engine:
     def is_of_this_process(self) -> bool:
         return self._pid == os.getpid()
 
+    @property
+    def services(self) -> Services:
+        """What runs in it; only for coroutines that are submitted to it."""
+        return self._services
+
     def submit(self, work: Coroutine[Any, Any, ResultT]) -> Future[ResultT]:
         """Run a coroutine in the engine; cancelling the future cancels it. Raises ClientClosed."""
         if not self.is_of_this_process or self._stopping.is_set():
