@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do "$$name" -c '$(USABLE)' 2>/dev/n
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-COMPILE := pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra postgres --extra redis
+COMPILE := pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra server --extra postgres --extra redis
 ARGS ?=
 
 .PHONY: help serve test check format bench lock clean
@@ -39,7 +39,7 @@ format: $(VENV)/.stamp-test  ## Rewrite the code to the format that `check` asks
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.stamp-test  ## Measure commits, administration, gateway, rate limits, memory and start, each beside its yardstick
+bench: $(VENV)/.stamp-test  ## Measure commits, administration, gateway, rate limits, memory, start and SDK, each beside its yardstick
 	$(BIN)/python bench/commits.py
 	$(BIN)/python bench/control.py --keys 20000
 	$(BIN)/python bench/admission.py
@@ -48,6 +48,7 @@ bench: $(VENV)/.stamp-test  ## Measure commits, administration, gateway, rate li
 	$(BIN)/python bench/dialects.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/sdk.py
 
 # uv makes the locks. Where it is not installed, it comes from pip into a directory that is removed again.
 lock:  ## Choose versions anew and write requirements/*.txt with hashes; ARGS='--upgrade' takes the newest

@@ -15,7 +15,7 @@ import aiohttp
 import uvicorn
 
 from tallystick.access.keys import hash_key
-from tallystick.bootstrap import Services, open_key_ring, open_store
+from tallystick.bootstrap import Services, load_callbacks, open_key_ring, open_store
 from tallystick.cli.serve import build_gateway
 from tallystick.config.load import load_settings
 from tallystick.gateway.head_limit import BoundedHeadProtocol
@@ -91,6 +91,7 @@ async def running_gateway(home: Path, config: dict[str, Any]) -> AsyncIterator[R
         environ={},
         clock=clock,
         metrics=metrics,
+        callbacks=load_callbacks(settings),
     )
     pauses: list[float] = []
 

@@ -22,7 +22,9 @@
     │   ├── UpstreamTimeout        it did not answer in time
     │   ├── UpstreamUnreachable    no connection, or the connection broke before the first byte
     │   └── UpstreamGarbled        it answered something that is not its dialect
+    ├── ClientClosed               the SDK's client is closed, or belongs to the process that this one was forked from
     ├── LedgerError
+    │   ├── NotCommittedInTime     what was recorded is in the journal; the database does not have all of it yet
     │   ├── LedgerUnavailable      503: the journal can't take a new call
     │   ├── JournalDamaged         a frame in the middle of a segment can't be read
     │   └── SlotTaken              another process holds the journal slot
@@ -51,6 +53,8 @@ class TallystickError(Exception):
     http_status = 500
     error_type = "internal_server_error"
     param: str | None = None
+    event_id = ""
+    """In the SDK: the id of the call, under which its event is where it was dispatched."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
@@ -230,6 +234,10 @@ class UpstreamGarbled(UpstreamError):
     """The upstream answered something that is not its dialect."""
 
 
+class ClientClosed(TallystickError):
+    """The client is closed. Make another one."""
+
+
 class LedgerError(TallystickError):
     """The ledger can't do this."""
 
@@ -239,6 +247,10 @@ class LedgerUnavailable(LedgerError):
 
     http_status = 503
     error_type = "ledger_unavailable"
+
+
+class NotCommittedInTime(LedgerError):
+    """The database does not have everything yet; the journal keeps it."""
 
 
 class JournalDamaged(LedgerError):

@@ -10,7 +10,34 @@ from pathlib import Path
 import tallystick
 from architecture.sources import PACKAGE, ROOT, repository_files
 
-PUBLIC_NAMES = ["__version__"]
+PUBLIC_NAMES = [
+    "Answer",
+    "AsyncClient",
+    "AsyncStream",
+    "BudgetExceeded",
+    "Client",
+    "RateLimited",
+    "Record",
+    "Recorded",
+    "RequestError",
+    "Stream",
+    "TallystickError",
+    "UpstreamError",
+    "__version__",
+    "acompletion",
+    "aembedding",
+    "amessages",
+    "aresponses",
+    "atext_completion",
+    "close",
+    "completion",
+    "default_client",
+    "embedding",
+    "flush",
+    "messages",
+    "responses",
+    "text_completion",
+]
 
 # Addresses and phrases are put together here, so that this file does not contain what it looks for.
 REGISTRY_HOSTS = [

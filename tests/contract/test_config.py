@@ -140,11 +140,11 @@ async def test_the_list(world):
 
 
 async def test_settings_that_are_kept_without_effect_are_named(world):
-    body = {"litellm_settings": {"turn_off_message_logging": True}, "surprise": 1}
+    body = {"litellm_settings": {"public_model_groups_links": {"a": "b"}}, "surprise": 1}
     answer = await world.client.post("/config/update", body)
     assert answer.status == 200
-    assert answer.headers["x-tallystick-ignored-fields"] == "litellm_settings.turn_off_message_logging, surprise"
-    assert world.snapshots.current.settings.values["litellm_settings.turn_off_message_logging"] is True
+    assert answer.headers["x-tallystick-ignored-fields"] == "litellm_settings.public_model_groups_links, surprise"
+    assert world.snapshots.current.settings.values["litellm_settings.public_model_groups_links"] == {"a": "b"}
 
 
 async def test_settings_of_budgets_are_in_force_at_once(world):

@@ -70,7 +70,7 @@ def create_admin_app(services: AdminServices) -> FastAPI:
         AuditRoutes(services),
         LedgerRoutes(services),
         CacheRoutes(services),
-        FactRoutes(),
+        FactRoutes(services),
     ):
         app.include_router(routes.router())
     install_error_handlers(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from fastapi import APIRouter, Depends
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
@@ -13,20 +11,16 @@ from tallystick.admin.answers import json_answer, unknown_parameters
 from tallystick.admin.callers import AnyCaller
 from tallystick.admin.data_plane import data_plane_paths
 from tallystick.admin.routes import RULES
-
-_CALLBACK_LISTS: Final = (
-    "litellm.callbacks",
-    "litellm.input_callback",
-    "litellm.success_callback",
-    "litellm.failure_callback",
-    "litellm._async_input_callback",
-    "litellm._async_success_callback",
-    "litellm._async_failure_callback",
-)
+from tallystick.admin.services import AdminServices
+from tallystick.calls.callbacks.lists import CallbackLists, Named
 
 
 class FactRoutes:
-    """The endpoints. No callback is configured, so that their lists are empty."""
+    """The endpoints."""
+
+    def __init__(self, services: AdminServices) -> None:
+        self._callbacks = services.callbacks
+        self._request_timeout = services.request_timeout_seconds
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["Facts"], dependencies=[Depends(HTTPBearer(auto_error=False))])
@@ -46,12 +40,49 @@ class FactRoutes:
         return json_answer({"routes": shown}, headers=unknown_parameters(request, ()))
 
     async def callbacks(self, request: Request, _caller: AnyCaller) -> Response:
-        """List the callbacks of the configuration."""
-        answer: dict[str, list[str]] = {"success": [], "failure": [], "success_and_failure": []}
-        return json_answer(answer, headers=unknown_parameters(request, ()))
+        """List the callbacks that are in force, by what they are told of."""
+        return json_answer(callbacks_by_type(self._callbacks), headers=unknown_parameters(request, ()))
 
     async def active_callbacks(self, request: Request, _caller: AnyCaller) -> Response:
-        """List the callbacks that are in force."""
-        lists: dict[str, list[str]] = {name: [] for name in _CALLBACK_LISTS}
-        answer = {"alerting": None, **lists, "num_callbacks": 0, "num_alerting": 0}
+        """List the callbacks that are in force, as the configuration names them."""
+        given = self._callbacks
+        lists = {
+            "litellm.callbacks": _names(given.both),
+            "litellm.input_callback": _names(given.begin),
+            "litellm.failure_callback": _names(given.failure),
+            "litellm.success_callback": _names(given.success),
+            "litellm._async_success_callback": [],
+            "litellm._async_failure_callback": [],
+            "litellm._async_input_callback": [],
+        }
+        every = [name for names in lists.values() for name in names]
+        answer = {
+            "alerting": None,
+            **lists,
+            "all_litellm_callbacks": every,
+            "num_callbacks": len(every),
+            "num_alerting": 0,
+            "litellm.request_timeout": self._request_timeout,
+        }
         return json_answer(answer, headers=unknown_parameters(request, ()))
+
+
+def callbacks_by_type(lists: CallbackLists) -> dict[str, list[str]]:
+    """Return LiteLLM's three lists: a callback that stands among those for success and for failure is told of both."""
+    success = {shown_name(each.callback) for each in lists.success}
+    failure = {shown_name(each.callback) for each in lists.failure}
+    both = {shown_name(each.callback) for each in lists.both} | (success & failure)
+    return {
+        "success": sorted(success - both),
+        "failure": sorted(failure - both),
+        "success_and_failure": sorted(both),
+    }
+
+
+def shown_name(callback: object) -> str:
+    """Return what LiteLLM calls a callback: a function's name, else that of the object's class."""
+    return getattr(callback, "__name__", None) or type(callback).__name__
+
+
+def _names(members: tuple[Named, ...]) -> list[str]:
+    return [each.name for each in members]

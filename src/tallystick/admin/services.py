@@ -11,6 +11,7 @@ from tallystick.access.scopes import Budget
 from tallystick.access.windows import MIDNIGHT_UTC, WindowRule
 from tallystick.admin.present import Present
 from tallystick.calls.caching.store import AnswerStore
+from tallystick.calls.callbacks.lists import NO_CALLBACKS, CallbackLists
 from tallystick.calls.health.check import Checker
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.store import ControlStore
@@ -49,6 +50,10 @@ class AdminServices:
     """Whether a user's budget counts the calls of its keys in teams, too."""
     customer_budget_id: str = ""
     """The budget of each customer who has none of its own."""
+    callbacks: CallbackLists = NO_CALLBACKS
+    """Those that are in force."""
+    request_timeout_seconds: float = 600.0
+    """Longest wait for a whole plain answer."""
     provider_budgets: Mapping[str, Budget] = field(default_factory=dict)
     """By provider."""
 

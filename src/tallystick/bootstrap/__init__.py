@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from tallystick.bootstrap.callbacks import load_callbacks
+from tallystick.bootstrap.embedded import open_embedded
 from tallystick.bootstrap.key_ring import open_key_ring
 from tallystick.bootstrap.redis_look import look_at_redis
 from tallystick.bootstrap.services import Services, snapshot_builder
 from tallystick.bootstrap.stores import Store, open_store, sqlite_path
 
-__all__ = ["Services", "Store", "look_at_redis", "open_key_ring", "open_store", "snapshot_builder", "sqlite_path"]
+__all__ = [
+    "Services",
+    "Store",
+    "load_callbacks",
+    "look_at_redis",
+    "open_embedded",
+    "open_key_ring",
+    "open_store",
+    "snapshot_builder",
+    "sqlite_path",
+]

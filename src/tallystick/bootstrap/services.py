@@ -13,6 +13,7 @@ from tallystick.access.windows import WindowRule
 from tallystick.bootstrap.batches import UpstreamObjects
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.caching import open_answer_cache
+from tallystick.bootstrap.callbacks import open_callbacks
 from tallystick.bootstrap.checks import build_health_checks
 from tallystick.bootstrap.health import LeftOutGauge, endpoint_details, health_details
 from tallystick.bootstrap.heartbeat import Instances
@@ -25,6 +26,8 @@ from tallystick.bootstrap.upstreams import Upstreams
 from tallystick.calls.admission import CallAdmission
 from tallystick.calls.attempts import Attempts
 from tallystick.calls.attribution import Attributor
+from tallystick.calls.callbacks.lists import NO_CALLBACKS, CallbackLists
+from tallystick.calls.callbacks.service import CallbackService
 from tallystick.calls.health.checks import HealthChecks
 from tallystick.calls.metered_stream import StreamLimits
 from tallystick.calls.passed_call import PassedCalls
@@ -87,8 +90,10 @@ class Services:
         environ: Mapping[str, str],
         clock: Clock,
         metrics: Metrics,
+        callbacks: CallbackLists = NO_CALLBACKS,
     ) -> None:
         self.settings = settings
+        self.callback_lists = callbacks
         self.store = store
         self.clock = clock
         self.metrics = metrics
@@ -122,13 +127,7 @@ class Services:
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
         self.feed = self._change_feed()
-        self.writer = ObjectWriter(
-            store.control,
-            sealer=Sealer(key_ring),
-            clock=clock,
-            on_applied=self.feed.catch_up,
-            read_only=settings.read_only,
-        )
+        self.writer = self._open_writer(key_ring)
         self._instances = Instances(
             store.instances,
             ledger=self.ledger,
@@ -138,6 +137,7 @@ class Services:
             metrics=metrics,
         )
         self.caching = open_answer_cache(settings.cache, settings.redis, clock=clock, metrics=metrics)
+        self._callbacks = self._open_callbacks()
         shared_routing = open_shared_routing(settings.redis, self.tracker, clock=clock, metrics=metrics)
         self._group = ServiceGroup(self._in_order(shared_rates, shared_routing, self.caching.service))
         self._settler: Settler | None = None
@@ -145,6 +145,23 @@ class Services:
         """There from `start` on."""
         self._check_loop: SupervisedLoop | None = None
         self._passed_calls: PassedCalls | None = None
+
+    def _open_writer(self, key_ring: KeyRing) -> ObjectWriter:
+        return ObjectWriter(
+            self.store.control,
+            sealer=Sealer(key_ring),
+            clock=self.clock,
+            on_applied=self.feed.catch_up,
+            read_only=self.settings.read_only,
+        )
+
+    def _open_callbacks(self) -> CallbackService | None:
+        return open_callbacks(
+            self.callback_lists,
+            self.settings.callbacks,
+            live=lambda: self.snapshot().settings,
+            metrics=self.metrics,
+        )
 
     def _open_budgets(self) -> Budgets:
         return Budgets(
@@ -169,6 +186,7 @@ class Services:
             *self.shared_work.before,
             self.ledger,
             *self.shared_work.behind,
+            *(() if self._callbacks is None else (self._callbacks,)),
             self.responses.watch,
             self.budgets.alerts,
             self.budgets.leases,
@@ -200,7 +218,9 @@ class Services:
         """
         await self.feed.poll()
         await self._group.start()
-        self._settler = Settler(journal=self.ledger.journal, clock=self.clock, metrics=self.metrics)
+        self._settler = Settler(
+            journal=self.ledger.journal, clock=self.clock, metrics=self.metrics, observer=self._callbacks
+        )
         attributor = Attributor(self.settings.attribution, metrics=self.metrics)
         admission = self.budgets.admission(rates=self.rates)
         await self._start_checks(self._settler, admission)

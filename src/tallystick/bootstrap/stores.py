@@ -45,6 +45,10 @@ class Store:
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
+    suspend: Callable[[float], bool] = lambda _timeout_seconds: True
+    """Before this process forks: closes what a child must not inherit; False when it could not within so long."""
+    resume: Callable[[], None] = lambda: None
+    """After a fork, in the parent."""
     loops: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     """By name, what a server runs beside it for ever. A command goes without."""
 
@@ -107,6 +111,8 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
+        suspend=lambda timeout_seconds: database.suspend(timeout_seconds=timeout_seconds),
+        resume=database.resume,
     )
 
 

@@ -131,6 +131,8 @@ class BackgroundWatch:
                     await self._settle(watched, ResponseObject(), _NOT_TOLD)
                 return
             if response.status not in _NOT_FINISHED:
+                if watched.call.heard is not None:
+                    watched.call.heard.replace(answer.body)
                 await self._settle(watched, response, _failure_of(response))
             elif age > WATCH_SECONDS_MAX:
                 await self._settle(watched, ResponseObject(), _NOT_TOLD)

@@ -12,6 +12,7 @@ from tallystick.access.principal import Principal
 from tallystick.calls.attribution import Attribution
 from tallystick.calls.caching.answer import CachedAnswer
 from tallystick.calls.caching.cache import CacheUse
+from tallystick.calls.callbacks.answer import HeardAnswer
 from tallystick.calls.text import MESSAGE_CHARACTERS_MAX, clean_id, clean_text
 from tallystick.control.deployment import Deployment
 from tallystick.errors import TallystickError, UpstreamRefused
@@ -124,6 +125,8 @@ class RunningCall:
         self.input_tokens_estimate = input_tokens_estimate
         self.cache: CacheUse | None = None
         """The response cache's part in it."""
+        self.heard: HeardAnswer | None = None
+        """Where the answer goes besides the caller; None where nobody listens."""
         self.failed_attempts: list[Attempt] = []
         self.first_token_at: datetime | None = None
         self.upstream_seconds = 0.0

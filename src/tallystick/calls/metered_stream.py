@@ -58,6 +58,8 @@ class MeteredStream:
         self.status = answer.status
         types = answer.reading.content_types
         self.content_type = answer.content_type if types is None else types.stream
+        self.event: SpendEvent | None = None
+        """The call's, once it is over."""
         self._call = call
         self._settler = settler
         self._limits = limits
@@ -66,6 +68,9 @@ class MeteredStream:
         self._upstream: ClosableStream = answer.chunks
         self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
         self._cache = call.cache
+        self._heard = call.heard
+        if self._heard is not None:
+            self._heard.is_stream = True
         self._ended = False
         self._is_sound = call.request.endpoint == "audio/speech" and not self.content_type.startswith(_EVENT_STREAM)
 
@@ -86,6 +91,8 @@ class MeteredStream:
                 if passed:
                     if self._cache is not None:
                         self._cache.add(passed)
+                    if self._heard is not None:
+                        self._heard.add(passed)
                     return passed
         except UpstreamError as error:
             self._ended = True
@@ -96,6 +103,8 @@ class MeteredStream:
             return dialect.render_stream_error(error)
         self._ended = True
         end = self._meter.finish()
+        if self._heard is not None:
+            self._heard.add(end)
         reported = self._meter.error
         if reported is None:
             await self._settle("success", NO_FAILURE)
@@ -169,7 +178,8 @@ class MeteredStream:
         if not self._is_running:
             return
         self._settler.count_unscanned(self._meter.unscanned_events)
-        await self._settler.end(self._event(status, failure))
+        self.event = self._event(status, failure)
+        await self._settler.end(self.event)
 
     @property
     def _is_running(self) -> bool:

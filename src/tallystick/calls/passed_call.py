@@ -105,6 +105,7 @@ class PassedCalls:
         )
         self._settler.begin(call.intent, admitted)
         try:
+            self._settler.show(call)
             return await self._answer(call, passage, admitted.headers())
         except BaseException as error:
             # Cancelled because the server stops, or a fault of ours: what the upstream billed is not known.
@@ -180,6 +181,8 @@ class PassedCalls:
     async def _settle_plain(self, call: RunningCall, passage: Passage, raw: RawAnswer, headers: Headers) -> PlainAnswer:
         reading = passage.operation.plain
         body, facts = _read(reading, raw)
+        if call.heard is not None:
+            call.heard.add(body)
         usage, source = self._usage_of(call, passage, facts, len(raw.body))
         event = call.event(
             status="failure" if facts.error is not None else "success",

@@ -111,6 +111,7 @@ class Pipeline:
         call.cache = use
         self._settler.begin(call.intent, admitted)
         try:
+            self._settler.show(call)
             return await self._answer(call, route, admitted, attribution, input_tokens, begun=begun)
         except BaseException as error:
             # Cancelled because the server stops, or a fault of ours: what the upstream billed is not known.
@@ -270,6 +271,8 @@ class Pipeline:
         answer, reading = answered
         assert reading is not None
         facts = reading.facts
+        if call.heard is not None:
+            call.heard.add(reading.body)
         if _goes_on(answer, facts, call.request) and self._background.take(call, facts.response_id, self._settler):
             return PlainAnswer(
                 status=answer.status, content_type=answer.content_type, body=reading.body, headers=headers
@@ -300,6 +303,7 @@ class Pipeline:
             content_type=content_type,
             body=reading.body,
             headers=[*headers, *cost_header(event)],
+            event=event,
         )
 
     async def _settle_unusable(self, call: RunningCall, route: Route, error: UnusableAnswer) -> PlainAnswer:

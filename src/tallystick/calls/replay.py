@@ -47,6 +47,10 @@ class Replayer:
             context=context, attribution=attribution, deployment=route.deployments[0], input_tokens_estimate=0
         )
         self._settler.begin(lambda: call.replay_intent(answer), admitted)
+        self._settler.show(call)
+        if call.heard is not None:
+            call.heard.is_stream = context.request.stream
+            call.heard.add(answer.body)
         event = call.replay_event(answer, ended_at=self._settler.now())
         await self._settler.end(event)
         headers = [
@@ -57,4 +61,6 @@ class Replayer:
             *admitted.headers(),
             *(_UNCACHED if context.request.stream else ()),
         ]
-        return PlainAnswer(status=answer.status, content_type=answer.content_type, body=answer.body, headers=headers)
+        return PlainAnswer(
+            status=answer.status, content_type=answer.content_type, body=answer.body, headers=headers, event=event
+        )

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from tallystick.calls.admission import Admitted
+from tallystick.calls.call import RunningCall
+from tallystick.calls.observer import CallObserver
 from tallystick.control.deployment import Deployment
 from tallystick.errors import LedgerUnavailable
 from tallystick.ledger.event import SpendEvent
@@ -17,8 +19,11 @@ from tallystick.runtime.telemetry import Metrics
 class Settler:
     """Writes calls down. `end` returns when the event is as safe as `journal_sync` promises."""
 
-    def __init__(self, *, journal: Journal, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, *, journal: Journal, clock: Clock, metrics: Metrics, observer: CallObserver | None = None
+    ) -> None:
         self._journal = journal
+        self._observer = observer
         self._clock = clock
         self._metrics = metrics
         self.last_outcomes: dict[str, str] = {}
@@ -37,6 +42,11 @@ class Settler:
         """
         self.readmit(make_intent, admitted)
         self._metrics.open_calls.inc()
+
+    def show(self, call: RunningCall) -> None:
+        """Show a call that has begun to whoever listens. Calls that are not shown are not told of."""
+        if self._observer is not None:
+            call.heard = self._observer.begin(call)
 
     def readmit(self, make_intent: Callable[[], SpendEvent], admitted: Admitted) -> None:
         """The call goes on in another model group, with other holds: write its intent anew. See `begin`."""
@@ -57,9 +67,12 @@ class Settler:
 
     async def end(self, event: SpendEvent) -> None:
         """Write the event and wait until it is safe. Raises LedgerUnavailable when it is not."""
-        seq = self._append(event)
-        if seq is not None:
-            await self._journal.settled(seq)
+        try:
+            seq = self._append(event)
+            if seq is not None:
+                await self._journal.settled(seq)
+        finally:
+            self._tell(event)
 
     def end_unheard(self, event: SpendEvent) -> None:
         """Write the event of a call that nobody waits for any more, because it was cancelled or has crashed."""
@@ -68,6 +81,12 @@ class Settler:
         except LedgerUnavailable:
             # The journal keeps the event in memory and tries again with the next one; cancellation must go on.
             return
+        finally:
+            self._tell(event)
+
+    def _tell(self, event: SpendEvent) -> None:
+        if self._observer is not None and event.event_id not in self._running:
+            self._observer.end(event)
 
     def _append(self, event: SpendEvent) -> int | None:
         try:

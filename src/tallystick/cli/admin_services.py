@@ -29,6 +29,8 @@ def admin_services_of(services: Services) -> AdminServices:
         key_header=header_name.lower().encode() if header_name else None,
         body_bytes_max=settings.server.body_bytes_max,
         windows=services.windows,
+        callbacks=services.callback_lists,
+        request_timeout_seconds=settings.upstream.timeout_seconds,
         customer_budget_id=settings.budgets.max_end_user_budget_id or "",
         provider_budgets={
             name: Budget(

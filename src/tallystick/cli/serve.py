@@ -26,7 +26,8 @@ from tallystick.access.presented import presented_key
 from tallystick.access.route_access import RouteKind, require_route
 from tallystick.access.users import Role
 from tallystick.admin.app import create_admin_app
-from tallystick.bootstrap import Services, open_key_ring, open_store, snapshot_builder
+from tallystick.bootstrap import Services, load_callbacks, open_key_ring, open_store, snapshot_builder
+from tallystick.calls.callbacks.lists import CallbackLists
 from tallystick.calls.pipeline import Pipeline
 from tallystick.cli.admin_services import admin_services_of
 from tallystick.config.connections import ConnectionBudget
@@ -64,7 +65,8 @@ def run_server(*, config_file: Path | None, overrides: Mapping[str, object], wor
         listener = socket.socket(fileno=worker_socket)
         # Told, not asked for: a supervisor that died while we started is nobody's parent any more.
         parent = int(os.environ.get(_SUPERVISOR_VARIABLE) or os.getppid())
-        return uvloop.run(_serve(settings, listener, parent=parent, on_ready=lambda: None))
+        callbacks = load_callbacks(settings)
+        return uvloop.run(_serve(settings, listener, callbacks, parent=parent, on_ready=lambda: None))
     for warning in settings.warnings:
         log.warning("setting_not_in_force", setting=warning)
     # What is wrong with the connections, the model list or the keys is said before anything starts.
@@ -72,17 +74,23 @@ def run_server(*, config_file: Path | None, overrides: Mapping[str, object], wor
     clock = SystemClock()
     key_ring = open_key_ring(settings, now=clock.now())
     snapshot_builder(settings, key_ring=key_ring, environ=os.environ, clock=clock).check()
+    callbacks = load_callbacks(settings)
     listener = _listen(settings)
     master_key = load_master_key(settings.master_key, home=settings.home)
     announce = _announcement(settings, listener, master_key)
     if settings.workers == 1:
-        return uvloop.run(_serve(settings, listener, parent=None, on_ready=announce))
+        return uvloop.run(_serve(settings, listener, callbacks, parent=None, on_ready=announce))
     announce()
     return _supervise(settings, listener)
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, *, parent: int | None, on_ready: Callable[[], None]
+    settings: Settings,
+    listener: socket.socket,
+    callbacks: CallbackLists,
+    *,
+    parent: int | None,
+    on_ready: Callable[[], None],
 ) -> int:
     """Run one worker."""
     stop = _Stop()
@@ -101,6 +109,7 @@ async def _serve(
         environ=os.environ,
         clock=clock,
         metrics=metrics,
+        callbacks=callbacks,
     )
     gc.collect()
     gc.freeze()  # What is there now stays; looking through it again and again would cost every call.

@@ -54,7 +54,7 @@ GENERAL_SETTINGS = _names("""
     use_client_credentials_pass_through_routes
 """)
 LITELLM_SETTINGS = _names("""
-    drop_params num_retries request_timeout set_verbose callbacks success_callback failure_callback
+    drop_params num_retries request_timeout set_verbose callbacks input_callback success_callback failure_callback
     service_callback cache cache_params fallbacks context_window_fallbacks content_policy_fallbacks
     default_fallbacks max_budget budget_duration max_end_user_budget max_end_user_budget_id
     default_internal_user_params default_team_params default_team_settings default_key_generate_params

@@ -17,6 +17,7 @@ from tallystick.config.alert_settings import AlertSettings
 from tallystick.config.batch_settings import BatchSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.cache_settings import CacheSettings
+from tallystick.config.callback_settings import CallbackSettings
 from tallystick.config.connections import ConnectionBudget, share_connections
 from tallystick.config.control_settings import ControlSettings
 from tallystick.config.database_login import DatabaseLoginSettings
@@ -39,6 +40,7 @@ __all__ = [
     "BatchSettings",
     "BudgetSettings",
     "CacheSettings",
+    "CallbackSettings",
     "CommitterSettings",
     "ControlSettings",
     "CostSettings",
@@ -184,6 +186,7 @@ class Settings(Frozen):
     rates: RateSettings = RateSettings()
     redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     health: HealthSettings = HealthSettings()
     instances: InstanceSettings = InstanceSettings()
     control: ControlSettings = ControlSettings()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tallystick.config import litellm_keys
 from tallystick.config.cache_settings import CACHE_TYPES, CALL_TYPES
+from tallystick.config.callback_settings import is_import_path
 from tallystick.config.database_url import DATABASE_PARTS, REPLICA_SUFFIX, replica_url_from_parts, url_from_parts
 from tallystick.config.model_list import (
     BATCH_PRICE_FIELDS,
@@ -31,6 +32,7 @@ def unknown_keys(document: Document, settings: Sequence[SettingEntry]) -> list[s
     return [
         *_sections(document.content),
         *(line for section in litellm_keys.BY_SECTION for line in _settings(document.content, section, settings)),
+        *_callbacks(document.content.get("litellm_settings")),
         *_cache_params(document.content.get("litellm_settings")),
         *_models(document.content.get("model_list")),
     ]
@@ -87,6 +89,20 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
             yield f"{path}: belongs into {elsewhere}, not read here"
         else:
             yield _unknown(path, name, supported | known)
+
+
+def _callbacks(litellm_settings: Any) -> Iterator[str]:  # Any: not yet checked.
+    """Name the destinations that callbacks are asked to go to by their names."""
+    for name in _CALLBACKS if isinstance(litellm_settings, dict) else ():
+        given = litellm_settings.get(name)
+        for index, entry in enumerate(given if isinstance(given, list) else ()):
+            if isinstance(entry, str) and not is_import_path(entry):
+                yield f"{show_path(('litellm_settings', name, index))}: {entry[:40]!r}: {NOT_YET}"
+        if isinstance(given, str) and not is_import_path(given):
+            yield f"litellm_settings.{name}: {given[:40]!r}: {NOT_YET}"
+
+
+_CALLBACKS: Final = ("callbacks", "input_callback", "success_callback", "failure_callback")
 
 
 def _cache_params(litellm_settings: Any) -> Iterator[str]:  # Any: not yet checked.

@@ -152,7 +152,7 @@ LIVE: Final[Mapping[str, LiveSetting]] = {
         description="What new teams have unless told otherwise.", type_name="Dict", check=_OBJECT, has_effect=False
     ),
     "litellm_settings.turn_off_message_logging": LiveSetting(
-        description="Keep messages out of logs.", type_name="Boolean", check=_SWITCH, has_effect=False
+        description="Keep messages and answers from callbacks.", type_name="Boolean", check=_SWITCH
     ),
     BUDGET_ROLLOVER: LiveSetting(
         description="Carry what was spent above the limit of a budget window into the next one.",

@@ -34,6 +34,17 @@ class WildcardGroups:
             known = self._known[name] = self._resolve(name)
         return known
 
+    def why_not(self, name: str) -> str:
+        """Return why the group that has the name can't serve it, such as a key that is missing; '' where none has."""
+        members = next((members for pattern, members in self._patterns if pattern.fullmatch(name)), ())
+        for member in members:
+            try:
+                if member.named is not None:
+                    member.named(name)
+            except CannotServe as error:
+                return str(error)
+        return ""
+
     def _resolve(self, name: str) -> tuple[Deployment, ...]:
         if "*" in name or len(name) > _NAME_CHARACTERS_MAX or not name.isprintable():
             return ()

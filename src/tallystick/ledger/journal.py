@@ -11,10 +11,12 @@ written, so a full disk refuses new calls and never loses the end of a running o
 from __future__ import annotations
 
 import asyncio
+import bisect
 import os
 from collections import deque
 from collections.abc import Collection, Container
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -153,14 +155,19 @@ class Journal:
         """
         if self._limits.sync == "fsync":
             await self._sync.durable(self._fd)
-        elif self._limits.sync == "commit" and seq > self.watermark:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._commit_waiters.append((seq, future))
+        elif self._limits.sync == "commit":
             try:
                 async with asyncio.timeout(self._limits.commit_wait_seconds):
-                    await future
+                    await self.committed(seq)
             except TimeoutError as error:
                 raise LedgerUnavailable("the database did not commit the call in time; it will be committed") from error
+
+    async def committed(self, seq: int) -> None:
+        """Wait until the store has confirmed event `seq`, however long that takes."""
+        if seq > self.watermark:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            bisect.insort(self._commit_waiters, (seq, future), key=itemgetter(0))
+            await future
 
     # What the committer tells and asks
 

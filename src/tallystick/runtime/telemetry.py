@@ -66,6 +66,7 @@ class Metrics:
         self._declare_rates()
         self._declare_buffer()
         self._declare_answers()
+        self._declare_callbacks()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -202,6 +203,10 @@ class Metrics:
         self.batch_looks_failed = self._counter("batch_looks_failed_total", "Looks at batches that told nothing.")
         self.cache_errors = self._counter("cache_errors_total", "Look-ups while the response cache was away.")
 
+    def _declare_callbacks(self) -> None:
+        self.callbacks = self._family("callbacks_total", "Callbacks called.", ("callback", "outcome"))
+        self.callbacks_waiting = self._gauge("callbacks_waiting", "Events that wait for callbacks.", "livesum")
+
     def _declare_process(self) -> None:
         self.service_restarts = self._family(
             "service_restarts_total", "Background loops started again after a crash.", ("service",)
@@ -256,6 +261,26 @@ def configure_logging(format: Literal["json", "console"], level: str) -> None:  
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
+
+
+def log_to_logging() -> None:
+    """Send our log lines through the standard library's `logging`, unless the program has set structlog up itself.
+
+    For a process that is not ours: how its logs look, and where they go, is not for us to say.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            mask_event,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=lambda *_names: logging.getLogger("tallystick"),
+    )
 
 
 def mask_event(

@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,8 @@ import apsw
 
 from tallystick.errors import MigrationFailed, StoreUnavailable
 from tallystick.runtime.clock import Clock
+from tallystick.runtime.gate import Gate
+from tallystick.runtime.lasting_threads import LastingThreads
 from tallystick.stores.sql import load_queries
 from tallystick.stores.sqlite.failures import translated
 from tallystick.stores.sqlite.migrate import migrate, pending
@@ -48,10 +49,11 @@ class SqliteDatabase:
         self.clock = clock
         self._busy_timeout_seconds = busy_timeout_seconds
         self._auto_migrate = auto_migrate
-        self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
-        self._reader_threads = ThreadPoolExecutor(readers_max, thread_name_prefix="sqlite-reader")
+        self._writer_thread = LastingThreads(1, name="sqlite-writer")
+        self._reader_threads = LastingThreads(readers_max, name="sqlite-reader")
         self._writer: apsw.Connection | None = None
         self._idle_readers: list[apsw.Connection] = []
+        self._gate = Gate()
         self._closed = False
 
     @property
@@ -86,12 +88,31 @@ class SqliteDatabase:
             self._closed = True
             await asyncio.to_thread(self._close)
 
-    async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], ResultT]) -> ResultT:
+    def suspend(self, *, timeout_seconds: float) -> bool:
+        """Finish what runs, close every connection, and let all that comes wait for `resume`; False when it can't yet.
+
+        A process must not fork with an open file of SQLite: the child would take the parent's locks for its own.
+        """
+        if not self._gate.close(timeout_seconds=timeout_seconds):
+            return False
+        self._drop_readers()
+        self._drop_writer()
+        return True
+
+    def resume(self) -> None:
+        """Go on after `suspend`; the next work opens the file anew."""
+        self._gate.open()
+
+    async def _run(self, threads: LastingThreads, work: Callable[[], ResultT]) -> ResultT:
         if self._closed:
             raise StoreUnavailable(f"The database {self._path} is closed.")
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        return await asyncio.get_running_loop().run_in_executor(threads, self._inside, work)
 
     # What follows runs in the threads.
+
+    def _inside(self, work: Callable[[], ResultT]) -> ResultT:
+        with self._gate:
+            return work()
 
     def _with_writer(self, work: Callable[[apsw.Connection], ResultT]) -> ResultT:
         try:
@@ -200,9 +221,13 @@ class SqliteDatabase:
     def _close(self) -> None:
         self._reader_threads.shutdown()
         self._writer_thread.shutdown()
-        for connection in self._idle_readers:
-            connection.close()
+        self._drop_readers()
         self._drop_writer()
+
+    def _drop_readers(self) -> None:
+        while self._idle_readers:
+            with suppress(apsw.Error):
+                self._idle_readers.pop().close()
 
 
 def _require_version(version: str) -> None:
