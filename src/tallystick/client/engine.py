@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -56,6 +57,10 @@ class Engine:
     @property
     def is_of_this_process(self) -> bool:
         return self._pid == os.getpid()
+
+    def now(self) -> datetime:
+        """Return the time, from any thread."""
+        return self._services.clock.now()
 
     def submit(self, work: Coroutine[Any, Any, ResultT]) -> Future[ResultT]:
         """Run a coroutine in the engine; cancelling the future cancels it. Raises ClientClosed."""
