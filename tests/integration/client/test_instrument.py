@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gzip
 import json
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+import structlog
 from aiohttp import web
 
 import tallystick
@@ -347,19 +347,20 @@ async def test_calls_belong_to_whom_they_are_said_to(upstream: Upstream, ledger:
     assert second.end_user_id == "other"
 
 
-async def test_an_error_of_ours_breaks_no_call(
-    upstream: Upstream, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_error_of_ours_breaks_no_call_and_is_told_once(upstream: Upstream, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
     own = tallystick.Client(home=tmp_path / "file")
     client = tallystick.instrument(openai.AsyncOpenAI(api_key="k", base_url=upstream.url, max_retries=0), into=own)
 
-    with caplog.at_level(logging.ERROR, logger="tallystick"):
+    with structlog.testing.capture_logs() as lines:
         for _ in range(3):
             answer = await client.chat.completions.create(model="gpt-4o", messages=ASKED)
             assert answer.choices[0].message.content == "The stick has two halves."
     await client.close()
     await asyncio.to_thread(own.close)
+
+    (line,) = [line for line in lines if line["event"] == "call_not_recorded"]
+    assert "ConfigError" in line["reason"]
 
 
 async def test_a_full_journal_breaks_no_call_and_is_counted(upstream: Upstream, ledger: Ledger) -> None:
