@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -15,6 +15,7 @@ from tallystick.calls.call import Failure, RunningCall
 from tallystick.client.engine import Engine
 from tallystick.client.runtime import Runtime
 from tallystick.errors import UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnreachable
+from tallystick.runtime.clock import SystemClock
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.dialect import Reading, StreamMeter
 from tallystick.wire.native_answers import asks_for_usage, reading_of, request_at
@@ -27,7 +28,7 @@ CANCELLED: Final = Failure(error_class="Interrupted", error_code="", message="Th
 BROKEN: Final = Failure(error_class="UpstreamUnreachable", error_code="502", message="The answer broke off.")
 WAIT_SECONDS: Final = 30.0
 """For the journal, before a call goes on unrecorded."""
-ResultT = TypeVar("ResultT")
+_REST_SECONDS: Final = 10.0
 
 
 class HTTPRequest(Protocol):
@@ -116,11 +117,19 @@ class Observer:
         self._asks_usage = asks_usage
         self._belonging = belonging
         self._has_complained = False
+        self._clock = SystemClock()
+        self._rests_until = 0.0
+        """After a start that failed: no call is to wait for another one soon."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether calls go unrecorded for now, because nothing could be started."""
+        return self.runtime.running is None and self._clock.monotonic() < self._rests_until
 
     def see(self, request: Any) -> Seen | None:  # Any: an HTTPRequest whose body may not be read yet.
         """Return the call that a request makes; None when it makes none."""
         try:
-            if request.method != "POST":
+            if request.method != "POST" or self.is_resting:
                 return None
             parsed = request_at(request.url.path, request.content, request.headers.get("content-type", ""))
             if parsed is None:
@@ -145,6 +154,8 @@ class Observer:
         engine = self.runtime.running
         if engine is not None:
             engine.dispatcher.count_unrecorded()
+        else:
+            self._rests_until = self._clock.monotonic() + _REST_SECONDS
         if not self._has_complained:
             self._has_complained = True
             log.error("call_not_recorded", reason=f"{type(error).__name__}: {error}", told="once")
