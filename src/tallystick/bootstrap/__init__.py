@@ -5,6 +5,18 @@ from __future__ import annotations
 from tallystick.bootstrap.key_ring import open_key_ring
 from tallystick.bootstrap.redis_look import look_at_redis
 from tallystick.bootstrap.services import Services, snapshot_builder
+from tallystick.bootstrap.sinks import Sinks, make_table, shown_place
 from tallystick.bootstrap.stores import Store, open_store, sqlite_path
 
-__all__ = ["Services", "Store", "look_at_redis", "open_key_ring", "open_store", "snapshot_builder", "sqlite_path"]
+__all__ = [
+    "Services",
+    "Sinks",
+    "Store",
+    "look_at_redis",
+    "make_table",
+    "open_key_ring",
+    "open_store",
+    "shown_place",
+    "snapshot_builder",
+    "sqlite_path",
+]

@@ -21,6 +21,7 @@ from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.responses import Responses
 from tallystick.bootstrap.routing import open_shared_routing
 from tallystick.bootstrap.shared_work import build_shared_work
+from tallystick.bootstrap.sinks import Sinks
 from tallystick.bootstrap.stores import Store
 from tallystick.calls.admission import CallAdmission
 from tallystick.calls.attempts import Attempts
@@ -99,9 +100,8 @@ class Services:
         self.clock = clock
         self.metrics = metrics
         self.shared_work = build_shared_work(settings, store=store, clock=clock, metrics=metrics)
-        self.ledger = _ledger_service(
-            settings, store=self.shared_work.ledger, on_finished=self._release_leases, clock=clock, metrics=metrics
-        )
+        self._sinks = Sinks(settings.sinks, environ=environ, clock=clock)
+        self.ledger = self._ledger_service()
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
         )
@@ -150,6 +150,16 @@ class Services:
         """There from `start` on."""
         self._check_loop: SupervisedLoop | None = None
         self._passed_calls: PassedCalls | None = None
+
+    def _ledger_service(self) -> LedgerService:
+        return _ledger_service(
+            self.settings,
+            store=self.shared_work.ledger,
+            sinks=self._sinks,
+            on_finished=self._release_leases,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
 
     def _open_passing(self) -> Passing:
         return Passing(self.transport, self._guarded_transport, tokens=self._google_tokens, load_signer=load_aws_signer)
@@ -301,6 +311,7 @@ class Services:
         await self._google_tokens.aclose()
         await self.transport.aclose()
         await self._guarded_transport.aclose()
+        await self._sinks.aclose()
         await self.store.close()
 
     # What the health pages show
@@ -336,6 +347,7 @@ class Services:
             rates=self.rates.status(),
             cooling=self.tracker.cooling(),
             shared_work=self.shared_work.health(),
+            sinks=self.ledger.sinks(),
         )
 
     async def check(self, model_group: str, deployment_id: str) -> Mapping[str, object]:
@@ -378,6 +390,7 @@ def _ledger_service(
     settings: Settings,
     *,
     store: LedgerStore,
+    sinks: Sinks,
     on_finished: Callable[[str], Awaitable[None]],
     clock: Clock,
     metrics: Metrics,
@@ -402,4 +415,5 @@ def _ledger_service(
         clock=clock,
         metrics=metrics,
         continues_producers=not settings.read_only,
+        sinks=sinks.plans,
     )

@@ -13,6 +13,7 @@ from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelEntry
 from tallystick.config.places import OWN_PREFIX, SettingEntry
 from tallystick.config.problems import show_path
 from tallystick.config.redis_settings import CACHE_PARTS, parts_of_cache
+from tallystick.config.sink_settings import READ_HERE
 from tallystick.config.yaml_file import Document
 
 NOT_YET = "known LiteLLM setting, not supported yet"
@@ -72,6 +73,8 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
         if name in supported:
             continue
         path = f"{section}.{name}"
+        if path in READ_HERE:
+            continue
         elsewhere = next((other for other, names in litellm_keys.BY_SECTION.items() if name in names), None)
         if name in known:
             yield f"{path}: {litellm_keys.WITHOUT_EFFECT.get(path, NOT_YET)}"

@@ -5,15 +5,18 @@ It is not synced. What a power loss takes of it is sent again, and no segment go
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
 
 log = structlog.get_logger()
 
-_PREFIX = "sink-"
+_PREFIX: Final = "sink-"
+_EVERYTHING: Final = 1 << 63
 
 
 class MissedRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +63,15 @@ def write_cursor(slot: Path, sink: str, cursor: SinkCursor) -> None:
         temporary.replace(path)
     except OSError as error:
         log.warning("sink_cursor_not_written", sink=sink, slot=slot.name, reason=error.strerror or str(error))
+
+
+def passed_seq(cursor: SinkCursor, producers: Sequence[str], producer_id: str) -> int:
+    """Return up to which number of a producer everything is done; `producers` are a slot's, in order."""
+    if producer_id == cursor.producer_id:
+        return cursor.seq
+    if cursor.producer_id in producers[producers.index(producer_id) :]:
+        return _EVERYTHING
+    return 0
 
 
 def cursor_path(slot: Path, sink: str) -> Path:

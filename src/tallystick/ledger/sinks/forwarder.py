@@ -20,7 +20,7 @@ from tallystick.ledger.journal import Journal
 from tallystick.ledger.journal_reader import JournalReader, Run
 from tallystick.ledger.retention import first_ordinal_with
 from tallystick.ledger.segments import Segment
-from tallystick.ledger.sinks.cursor import MissedRange, read_cursor, write_cursor
+from tallystick.ledger.sinks.cursor import MissedRange, passed_seq, read_cursor, write_cursor
 from tallystick.ledger.sinks.meter import SinkMeter
 from tallystick.ledger.sinks.sink import NumberedEvent, Parcel, SinkPlan
 from tallystick.runtime.clock import Clock
@@ -29,7 +29,6 @@ from tallystick.runtime.masking import mask_text
 log = structlog.get_logger()
 
 _DECODE_SLICE: Final = 200
-_EVERYTHING: Final = 1 << 63
 _REASON_LENGTH_MAX: Final = 300
 
 
@@ -141,26 +140,21 @@ class Forwarder:
 
     def _go_on(self) -> int | None:
         """Everything of the producer at the cursor is sent: go on to the next one, if there is one."""
-        done = self._reader.producer_id
-        if not self._reader.advance_producer():
-            self._journal.retention.remove_passed()
-            self._show_lag(None)
-            return None
-        following = self._reader.producer_id
-        if done == self._cursor.producer_id or not self._cursor.producer_id:
-            self._cursor.producer_id, self._cursor.seq, self._cursor.sending = following or "", 0, 0
+        cursor, done = self._cursor, self._reader.producer_id
+        advanced = self._reader.advance_producer()
+        is_first = cursor.producer_id not in {segment.producer_id for segment in self._journal.segments}
+        if is_first or (advanced and done == cursor.producer_id):
+            # Without it, a slot in which there is no event would be kept for the sink.
+            cursor.producer_id, cursor.seq = self._reader.producer_id or "", self._reader.first_seq - 1
+            cursor.sending = 0
             self._write_cursor()
         self._journal.retention.remove_passed()
-        return 0
+        self._show_lag(None)
+        return 0 if advanced else None
 
     def _passed(self, producer_id: str) -> int:
         """Return up to which number of a producer everything is done."""
-        if producer_id == self._cursor.producer_id:
-            return self._cursor.seq
-        producers = [segment.producer_id for segment in self._journal.segments]
-        if self._cursor.producer_id in producers[producers.index(producer_id) :]:
-            return _EVERYTHING
-        return 0
+        return passed_seq(self._cursor, [segment.producer_id for segment in self._journal.segments], producer_id)
 
     def _limit(self, producer_id: str) -> int:
         planned = self._cursor.sending - self._cursor.seq if producer_id == self._cursor.producer_id else 0

@@ -35,12 +35,12 @@ def service_in(root: Path, store: MemoryStore, sink: RecordingSink) -> LedgerSer
     )
 
 
-def leave_behind(root: Path, number: int) -> list[SpendEvent]:
+def leave_behind(root: Path, number: int, *, calls: int = 3) -> list[SpendEvent]:
     """Leave a slot as a process that was killed does."""
     directory = root / f"slot-{number:04d}"
     directory.mkdir(parents=True)
     journal = open_journal(lock_slot(directory), limits=LIMITS, clock=SystemClock(), metrics=Metrics(), confirmed={})
-    events = append_calls(journal, 3)
+    events = append_calls(journal, calls)
     crash(journal)
     return events
 
@@ -155,3 +155,13 @@ async def test_a_call_that_died_reaches_the_sink_as_interrupted(tmp_path: Path) 
     await service.start()
     await until(lambda: sink.ids == [running.event_id])
     await service.stop()
+
+
+async def test_without_a_call_nothing_is_left(tmp_path: Path) -> None:
+    leave_behind(tmp_path, 1, calls=0)
+    for _ in range(2):
+        service = service_in(tmp_path, MemoryStore(), RecordingSink())
+        await service.start()
+        await asyncio.sleep(0.01)
+        await service.stop()
+        assert segments_in(tmp_path) == []
