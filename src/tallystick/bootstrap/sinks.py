@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tallystick.stores.sinks.asking import Asker
 
 _CONNECTIONS_MAX = 64
+_ANSWER_BYTES_MAX = 64 << 20
 
 
 class Sinks:
@@ -34,7 +35,11 @@ class Sinks:
 
     def __init__(self, entries: Sequence[SinkEntry], *, environ: Mapping[str, str], clock: Clock) -> None:
         """Raises ConfigError when a package is missing that a sink needs. Nothing is connected."""
-        self.transport = Transport(connections_max=_CONNECTIONS_MAX, connections_per_host_max=_CONNECTIONS_MAX)
+        self.transport = Transport(
+            connections_max=_CONNECTIONS_MAX,
+            connections_per_host_max=_CONNECTIONS_MAX,
+            body_bytes_max=_ANSWER_BYTES_MAX,
+        )
         self._environ = environ
         self._clock = clock
         self._signer: AWSSigner | None = None
@@ -124,7 +129,7 @@ def _terms(entry: SinkEntry) -> SinkTerms:
         batch_wait_seconds=entry.batch_wait_seconds,
         timeout_seconds=entry.timeout_seconds,
         retry_seconds_min=entry.retry_seconds_min,
-        retry_seconds_max=max(entry.retry_seconds_min, entry.retry_seconds_max),
+        retry_seconds_max=entry.retry_seconds_max,
         at_limit=entry.at_limit,
     )
 

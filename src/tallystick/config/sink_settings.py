@@ -90,6 +90,12 @@ class SinkEntry(Frozen):
     retry_seconds_max: Seconds = 60.0
     at_limit: Literal["keep", "skip"] = "skip"
 
+    @pydantic.model_validator(mode="after")
+    def _check_order(self) -> SinkEntry:
+        if self.retry_seconds_min > self.retry_seconds_max:
+            raise ValueError("retry_seconds_min must not exceed retry_seconds_max")
+        return self
+
 
 class WebhookEntry(SinkEntry):
     """An address that takes batches of events as JSON."""
@@ -248,6 +254,8 @@ def _checked(document: Document, wanted: Mapping[str, dict[str, Any]]) -> tuple[
         if not _NAME.fullmatch(name):
             reason = "the name must be of small letters, digits, '_' and '-', at most 63 of them"
             problems.append(_problem(document, (SECTION, name), reason))
+        elif "name" in values:
+            problems.append(_problem(document, (SECTION, name, "name"), "is the key above it, and not given again"))
         elif model is None:
             reason = f"needs a `type`: {', '.join(_MODELS)}"
             problems.append(_problem(document, (SECTION, name), reason))
@@ -256,7 +264,12 @@ def _checked(document: Document, wanted: Mapping[str, dict[str, Any]]) -> tuple[
                 entries.append(model.model_validate({**values, "name": name}))
             except pydantic.ValidationError as error:
                 for detail in error.errors(include_input=False, include_url=False, include_context=False):
-                    reason = _reason(detail["type"], detail["msg"], str(detail["loc"][-1]), values["type"])
+                    reason = _reason(
+                        detail["type"],
+                        detail["msg"],
+                        str((*detail["loc"], "")[-2] if detail["loc"] else ""),
+                        values["type"],
+                    )
                     problems.append(_problem(document, (SECTION, name, *detail["loc"]), reason))
     return tuple(entries), problems
 

@@ -20,6 +20,7 @@ log = structlog.get_logger()
 
 _WINDOW_BYTES = 1 << 20
 _INTENTS_MAX = 1_000
+_RUN_BYTES_MAX = 1 << 30
 
 
 class SegmentedLog(Protocol):
@@ -61,8 +62,10 @@ class JournalReader:
             self._open_next()
         return self._segment.producer_id if self._segment else None
 
-    def next_run(self, limit: int, *, above: int) -> Run | None:
+    def next_run(self, limit: int, *, above: int, bytes_max: int = _RUN_BYTES_MAX) -> Run | None:
         """Return up to `limit` events of the producer at the cursor whose numbers are above `above`.
+
+        It ends with the event with which it has `bytes_max`.
 
         None when there is nothing more of this producer: then either `advance_producer` finds another, or all is read.
         It may be less than there is, when many intents are collected.
@@ -74,7 +77,8 @@ class JournalReader:
         self._next_seq = max(self._next_seq, above + 1)
         self._skip_segments(producer_id)
         run = Run(producer_id, self._next_seq, [])
-        while len(run.payloads) < limit and len(self._intents) < _INTENTS_MAX:
+        size = 0
+        while len(run.payloads) < limit and size < bytes_max and len(self._intents) < _INTENTS_MAX:
             frame = self._next_frame()
             if frame is None:
                 if not self._open_following(producer_id, run):
@@ -86,6 +90,7 @@ class JournalReader:
                 continue
             run.payloads.extend([None] * (frame.seq - self._next_seq))
             run.payloads.append(frame.payload)
+            size += len(frame.payload)
             self._next_seq = frame.seq + 1
         return run if run.payloads else None
 

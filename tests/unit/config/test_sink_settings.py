@@ -115,6 +115,8 @@ def test_other_callbacks_are_named(load):
         ("sinks: {file: {directory: /x, batch_event_max: 3}}", "did you mean batch_events_max?"),
         ("sinks: {webhook: {url: ftp://x}}", "sinks.webhook.url: must be a URL"),
         ("sinks: {webhook: {url: 'http://x', secret: short}}", "sinks.webhook.secret: String should have at least 16"),
+        ("sinks: {file: {directory: /x, name: b}}", "sinks.file.name: is the key above it"),
+        ("sinks: {file: {directory: /x, retry_seconds_min: 99}}", "retry_seconds_min must not exceed"),
         ("sinks: [a]", "sinks: must be a mapping of names to settings"),
     ],
 )

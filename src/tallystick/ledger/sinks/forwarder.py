@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 _DECODE_SLICE: Final = 200
 _REASON_LENGTH_MAX: Final = 300
+_PARCEL_BYTES_MAX: Final = 8 << 20
 
 
 @dataclass(slots=True)
@@ -123,7 +124,9 @@ class Forwarder:
         if producer_id is None:
             return None
         try:
-            run = self._reader.next_run(self._limit(producer_id), above=self._passed(producer_id))
+            run = self._reader.next_run(
+                self._limit(producer_id), above=self._passed(producer_id), bytes_max=_PARCEL_BYTES_MAX
+            )
             intents = self._reader.take_intents()
             if run is None and not intents:
                 return self._go_on()

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tallystick.errors import SinkRefused, SinkUnavailable
-from tallystick.ledger.sinks.shapes import encode_json, own_fields
+from tallystick.ledger.sinks.shapes import encode_json, in_turns, own_fields
 from tallystick.ledger.sinks.sink import NumberedEvent, Parcel
 from tallystick.ledger.standard_payload import standard_payload
 from tallystick.providers.transport import RawAnswer
@@ -34,7 +34,7 @@ class DynamoDB:
 
     async def send(self, parcel: Parcel) -> None:
         """`Sink`."""
-        items = [_item(numbered) for numbered in parcel.events]
+        items = await in_turns(_item, parcel.events)
         for first in range(0, len(items), _ITEMS_MAX):
             await self._put(items[first : first + _ITEMS_MAX])
 

@@ -20,7 +20,7 @@ from xml.sax.saxutils import unescape
 import msgspec
 
 from tallystick.errors import SinkUnavailable
-from tallystick.ledger.sinks.shapes import SHAPES, EventFormat, encode_json
+from tallystick.ledger.sinks.shapes import SHAPES, EventFormat, encode_json, in_turns
 from tallystick.ledger.sinks.sink import NumberedEvent, Parcel
 from tallystick.stores.sinks.asking import Asker, unavailable
 
@@ -60,7 +60,7 @@ class Objects:
     async def send(self, parcel: Parcel) -> None:
         """`Sink`."""
         for hour, events in _by_hour(parcel.events):
-            lines = b"".join(encode_json(self._shape(numbered)) + b"\n" for numbered in events)
+            lines = b"".join(await in_turns(self._line_of, events))
             digest = hashlib.sha256(lines).hexdigest()[:_DIGEST_LENGTH]
             await self._place.put(f"{hour}/{events[0].event.event_id}-{digest}{_SUFFIX}", lines)
             if hour == self._hour:
@@ -78,6 +78,9 @@ class Objects:
 
     async def aclose(self) -> None:
         """Nothing of its own."""
+
+    def _line_of(self, numbered: NumberedEvent) -> bytes:
+        return encode_json(self._shape(numbered)) + b"\n"
 
     async def _ids_in(self, hour: str) -> set[str]:
         ids: set[str] = set()

@@ -9,7 +9,7 @@ import msgspec
 
 from tallystick.errors import SinkRefused, SinkUnavailable
 from tallystick.ledger.event import SpendEvent
-from tallystick.ledger.sinks.shapes import encode_json, own_fields
+from tallystick.ledger.sinks.shapes import encode_json, in_turns, own_fields
 from tallystick.ledger.sinks.sink import NumberedEvent, Parcel
 from tallystick.ledger.standard_payload import standard_payload, status_of, usd
 from tallystick.providers.transport import RawAnswer
@@ -38,8 +38,7 @@ class Supabase:
         if parcel.starts:
             await self._insert([_start_row(event) for event in parcel.starts], "ignore-duplicates")
         if parcel.events:
-            rows = {numbered.event.event_id: _end_row(numbered) for numbered in parcel.events}
-            await self._insert(list(rows.values()), "merge-duplicates")
+            await self._insert(await in_turns(_encoded_row, parcel.events), "merge-duplicates")
 
     async def missing(self, events: Sequence[NumberedEvent]) -> Sequence[NumberedEvent]:
         """`Sink`: a row that is there is written again, as it is."""
@@ -48,7 +47,7 @@ class Supabase:
     async def aclose(self) -> None:
         """Nothing of its own."""
 
-    async def _insert(self, rows: Sequence[dict[str, Any]], resolution: str) -> None:  # Any: JSON.
+    async def _insert(self, rows: Sequence[Any], resolution: str) -> None:  # Any: JSON.
         headers = {**self._headers, "prefer": f"resolution={resolution},return=minimal"}
         answer = await self._asker.ask("POST", self._url, headers, encode_json(rows))
         if answer.status in (200, 201, 204) and not answer.body.strip():
@@ -62,17 +61,20 @@ def _failure_of(answer: RawAnswer) -> SinkUnavailable | SinkRefused:
     try:
         told = msgspec.json.decode(answer.body)
     except msgspec.MsgspecError:
-        return unavailable(answer, "is there such a table?" if answer.status == 404 else "")
-    code = str(told.get("code", "")) if isinstance(told, dict) else ""
-    message = str(told.get("message", "")) if isinstance(told, dict) else ""
+        told = None
+    code, message = (str(told.get(name, "")) for name in ("code", "message")) if isinstance(told, dict) else ("", "")
     words = f"{code} {message}".strip()[:_WORDS_MAX]
     if len(code) == 5 and code.startswith(_REFUSED_CLASSES):
         return SinkRefused(words)
-    return unavailable(answer, words)
+    return unavailable(answer, words or ("is there such a table?" if answer.status == 404 else ""))
 
 
 def _start_row(intent: SpendEvent) -> dict[str, Any]:  # Any: JSON.
     return _row(intent, status=STARTED, response_time=None, total_cost=None, error=None, details={})
+
+
+def _encoded_row(numbered: NumberedEvent) -> msgspec.Raw:
+    return msgspec.Raw(encode_json(_end_row(numbered)))
 
 
 def _end_row(numbered: NumberedEvent) -> dict[str, Any]:  # Any: JSON.

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from tallystick.errors import SinkRefused
-from tallystick.ledger.sinks.shapes import SHAPES, EventFormat, encode_json
+from tallystick.ledger.sinks.shapes import SHAPES, EventFormat, encode_json, in_turns
 from tallystick.ledger.sinks.sink import NumberedEvent, Parcel
 from tallystick.stores.sinks.asking import Asker, unavailable
 
@@ -48,7 +50,8 @@ class Webhook:
         """`Sink`."""
         if not parcel.events:
             return
-        body = self._body_of(parcel.events)
+        events = await in_turns(self._encoded, parcel.events)
+        body = encode_json({"sink": self._name, "events": events})
         key = hashlib.sha256(body).hexdigest()
         headers = {**self._headers, KEY_HEADER: key, **self._signed(body)}
         answer = await self._asker.ask("POST", self._url, headers, body)
@@ -65,8 +68,8 @@ class Webhook:
     async def aclose(self) -> None:
         """Nothing of its own."""
 
-    def _body_of(self, events: Sequence[NumberedEvent]) -> bytes:
-        return encode_json({"sink": self._name, "events": [self._shape(numbered) for numbered in events]})
+    def _encoded(self, numbered: NumberedEvent) -> msgspec.Raw:
+        return msgspec.Raw(encode_json(self._shape(numbered)))
 
     def _signed(self, body: bytes) -> dict[str, str]:
         """Return the time and the signature over time and body, so that nothing old passes for new."""

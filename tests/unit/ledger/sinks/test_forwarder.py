@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ledger_kit import append_calls, committer_of, crash, journal_in, make_event
 from sink_kit import RecordingSink, plan_of
 from tallystick.errors import LedgerUnavailable, SinkUnavailable
 from tallystick.ledger.journal import Journal
+from tallystick.ledger.segments import create_segment
 from tallystick.ledger.sinks.cursor import read_cursor
 from tallystick.ledger.sinks.forwarder import Forwarder
 from tallystick.ledger.sinks.meter import SinkMeter
@@ -205,6 +207,40 @@ async def test_a_parcel_that_is_under_way_while_its_segment_goes_is_not_counted_
     assert cursor.skipped > 0
     assert cursor.skipped + len(sink.ids) == len(events)
     assert sink.repeated == set()
+    crash(journal)
+
+
+async def test_where_the_disk_is_full_a_sink_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, store = RecordingSink(), MemoryStore()
+    journal = journal_in(tmp_path)
+    forwarder = forwarder_of(journal, sink, at_limit="skip")
+    events = append_calls(journal, 300)
+    await committer_of(journal, store).drain()
+    disk, full = len(journal.segments), []
+
+    def create(*arguments: Any, **options: Any) -> Any:
+        if len(journal.segments) >= disk:
+            full.append(1)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return create_segment(*arguments, **options)
+
+    monkeypatch.setattr("tallystick.ledger.journal.create_segment", create)
+    for _ in range(30):
+        events += append_calls(journal, 10)
+        await committer_of(journal, store).drain()
+
+    assert full
+    await forwarder.drain()
+    assert read_cursor(journal.slot.directory, "rec").skipped + len(sink.ids) == len(events)
+    crash(journal)
+
+
+async def test_large_events_make_small_parcels(tmp_path: Path) -> None:
+    journal, sink = journal_in(tmp_path, segment_bytes=64 << 20), RecordingSink()
+    events = append_calls(journal, 12, metadata={"text": "x" * (2 << 20)})
+    await forwarder_of(journal, sink).drain()
+    assert [len(parcel) for parcel in sink.parcels] == [4, 4, 4]
+    assert sink.ids == ids_of(events)
     crash(journal)
 
 
