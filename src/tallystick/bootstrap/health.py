@@ -9,9 +9,10 @@ from typing import Final
 
 from tallystick.access.rates.shared import RateStatus
 from tallystick.calls.health.check import CheckResult
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.objects import ObjectRef
+from tallystick.control.snapshot import Snapshot
 from tallystick.ledger.journal import Journal
 from tallystick.ledger.sinks.meter import SinkStatus
 from tallystick.runtime.service import ServiceHealth

@@ -186,8 +186,12 @@ class Forwarder:
         self._show_lag(None)
 
     async def _parcel_of(self, run: Run | None, intents: list[bytes]) -> Parcel:
-        """Return what is wanted of a run, with the intents of calls that still run."""
+        """Return what is wanted of a run, with the intents of calls that still run.
+
+        What is charged more than once on purpose is in a parcel once, as some destinations ask for.
+        """
         events: list[NumberedEvent] = []
+        seen: set[str] = set()
         for index, payload in enumerate(run.payloads if run is not None else ()):
             assert run is not None
             if index % _DECODE_SLICE == _DECODE_SLICE - 1:
@@ -195,7 +199,8 @@ class Forwarder:
             event = self._event_of(payload)
             if event is None:
                 self._tally.unreadable += 1
-            elif self._terms.wants(event):
+            elif self._terms.wants(event) and event.event_id not in seen:
+                seen.add(event.event_id)
                 events.append(NumberedEvent(event, run.producer_id, run.first_seq + index))
         started = (self._event_of(payload) for payload in intents)
         return Parcel(events=tuple(events), starts=tuple(event for event in started if event is not None))

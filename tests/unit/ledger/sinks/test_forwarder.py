@@ -235,6 +235,17 @@ async def test_where_the_disk_is_full_a_sink_gives_way(tmp_path: Path, monkeypat
     crash(journal)
 
 
+async def test_an_event_that_was_charged_twice_is_in_a_parcel_once(tmp_path: Path) -> None:
+    journal, sink = journal_in(tmp_path), RecordingSink()
+    (first,) = append_calls(journal, 1)
+    append_calls(journal, 1, event_id=first.event_id)
+    (last,) = append_calls(journal, 1)
+    await forwarder_of(journal, sink).drain()
+    assert sink.ids == [first.event_id, last.event_id]
+    assert read_cursor(journal.slot.directory, "rec").seq == 3
+    crash(journal)
+
+
 async def test_large_events_make_small_parcels(tmp_path: Path) -> None:
     journal, sink = journal_in(tmp_path, segment_bytes=64 << 20), RecordingSink()
     events = append_calls(journal, 12, metadata={"text": "x" * (2 << 20)})
