@@ -14,6 +14,7 @@ import pytest
 
 from pgbouncer import PgBouncer
 from services import ExternalPostgres, PostgresServer, RedisServer, ServiceMissing, postgres, redis_url_of_session
+from sink_services import HTTPProcess, moto_server, postgrest_server, table_definition
 from tallystick.runtime.clock import SystemClock
 from tallystick.stores.postgres.database import PostgresDatabase
 
@@ -104,6 +105,21 @@ def redis_prefix() -> str:
 def own_redis_server() -> Iterator[RedisServer]:
     """A Redis of the test's own, to be killed, emptied and started."""
     with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[HTTPProcess]:
+    """The session's S3 and DynamoDB: take names of your own."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def supabase(empty_postgres_url: str) -> Iterator[HTTPProcess]:
+    """PostgREST on a fresh database that has the documented table."""
+    _run(_execute(empty_postgres_url, table_definition()))
+    with postgrest_server(empty_postgres_url) as server:
         yield server
 
 

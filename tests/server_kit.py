@@ -192,15 +192,24 @@ class ServerProcess:
 
     async def verify(self) -> dict[str, Any]:
         """Run `tallystick verify --json` and return what it prints; its exit code must say the same."""
-        command = [sys.executable, "-m", "tallystick", "verify", "--json", "--config", str(self.config)]
+        code, facts = await self._run("verify", "--json")
+        assert code == (0 if facts["ok"] else 1)
+        return dict(facts)
+
+    async def command(self, *words: str) -> Any:
+        """Run a command of `tallystick` with `--json` and return what it prints; it must end well."""
+        code, facts = await self._run(*words, "--json")
+        assert code == 0, facts
+        return facts
+
+    async def _run(self, *words: str) -> tuple[int | None, Any]:
+        command = [sys.executable, "-m", "tallystick", *words, "--config", str(self.config)]
         process = await asyncio.create_subprocess_exec(
             *command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         out, err = await process.communicate()
         assert out, err.decode()
-        facts = json.loads(out)
-        assert process.returncode == (0 if facts["ok"] else 1)
-        return dict(facts)
+        return process.returncode, json.loads(out)
 
 
 def environment_of_tests() -> dict[str, str]:

@@ -28,6 +28,9 @@
     │   ├── LedgerUnavailable      503: the journal can't take a new call
     │   ├── JournalDamaged         a frame in the middle of a segment can't be read
     │   └── SlotTaken              another process holds the journal slot
+    ├── SinkError                  a sink did not take events
+    │   ├── SinkUnavailable        it is away, or nobody knows what it did; they are sent again
+    │   └── SinkRefused            it refuses the events themselves; sending them again is wrong
     ├── StoreError
     │   ├── StoreUnavailable       503: the database is away; trying again later is right
     │   ├── RowRefused             the database refuses the data itself; trying again is wrong
@@ -259,6 +262,22 @@ class JournalDamaged(LedgerError):
 
 class SlotTaken(LedgerError):
     """Another process holds this journal slot."""
+
+
+class SinkError(TallystickError):
+    """A sink did not take events."""
+
+
+class SinkUnavailable(SinkError):
+    """The sink is away, or nobody knows whether it took what was sent; it is sent again."""
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SinkRefused(SinkError):
+    """The sink refuses the events themselves; sending them again is wrong."""
 
 
 class StoreError(TallystickError):

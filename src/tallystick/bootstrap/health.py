@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Final
 
@@ -13,6 +14,7 @@ from tallystick.control.feed import ChangeFeed
 from tallystick.control.objects import ObjectRef
 from tallystick.control.snapshot import Snapshot
 from tallystick.ledger.journal import Journal
+from tallystick.ledger.sinks.meter import SinkStatus
 from tallystick.runtime.service import ServiceHealth
 from tallystick.runtime.telemetry import Metrics
 
@@ -49,6 +51,7 @@ def health_details(
     rates: RateStatus,
     cooling: Mapping[str, float],
     shared_work: Mapping[str, object],
+    sinks: Sequence[SinkStatus],
 ) -> Mapping[str, object]:
     """Return what an admin sees of a worker. `outcomes` are the last ones, `checks` what was heard by asking, and
     `cooling` how long some are left alone, all by deployment id.
@@ -76,6 +79,7 @@ def health_details(
         "rate_limits": {"counted": rates.counted, "reason": rates.reason},
         "cooldowns": {name: round(seconds, 3) for name, seconds in islice(cooling.items(), _COOLDOWNS_SHOWN)},
         **shared_work,
+        "sinks": [asdict(sink) for sink in sinks],
         "services": [
             {"name": health.name, "state": health.state, "restarts": health.restarts, "error": health.last_error}
             for health in services

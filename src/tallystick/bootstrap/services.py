@@ -21,6 +21,7 @@ from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.responses import Responses
 from tallystick.bootstrap.routing import open_shared_routing
 from tallystick.bootstrap.shared_work import build_shared_work
+from tallystick.bootstrap.sinks import Sinks
 from tallystick.bootstrap.stores import Store
 from tallystick.bootstrap.upstreams import Upstreams
 from tallystick.calls.admission import CallAdmission
@@ -102,9 +103,8 @@ class Services:
         self.shared_work = build_shared_work(
             settings, store=store, jobs=[self.upstream_objects.watching], clock=clock, metrics=metrics
         )
-        self.ledger = _ledger_service(
-            settings, store=self.shared_work.ledger, on_finished=self._release_leases, clock=clock, metrics=metrics
-        )
+        self._sinks = Sinks(settings.sinks, environ=environ, clock=clock)
+        self.ledger = self._ledger_service()
         self.snapshots = SnapshotKeeper(
             store.control, snapshot_builder(settings, key_ring=key_ring, environ=environ, clock=clock)
         )
@@ -162,6 +162,16 @@ class Services:
             self.callback_lists,
             self.settings.callbacks,
             live=lambda: self.snapshot().settings,
+            metrics=self.metrics,
+        )
+
+    def _ledger_service(self) -> LedgerService:
+        return _ledger_service(
+            self.settings,
+            store=self.shared_work.ledger,
+            sinks=self._sinks,
+            on_finished=self._release_leases,
+            clock=self.clock,
             metrics=self.metrics,
         )
 
@@ -330,6 +340,7 @@ class Services:
             await self._check_loop.stop()
         await self._group.stop()
         await self.upstreams.aclose()
+        await self._sinks.aclose()
         await self.store.close()
 
     # What the health pages show
@@ -365,6 +376,7 @@ class Services:
             rates=self.rates.status(),
             cooling=self.tracker.cooling(),
             shared_work=self.shared_work.health(),
+            sinks=self.ledger.sinks(),
         )
 
     async def check(self, model_group: str, deployment_id: str) -> Mapping[str, object]:
@@ -382,6 +394,7 @@ def _ledger_service(
     settings: Settings,
     *,
     store: LedgerStore,
+    sinks: Sinks,
     on_finished: Callable[[str], Awaitable[None]],
     clock: Clock,
     metrics: Metrics,
@@ -406,4 +419,5 @@ def _ledger_service(
         clock=clock,
         metrics=metrics,
         continues_producers=not settings.read_only,
+        sinks=sinks.plans,
     )

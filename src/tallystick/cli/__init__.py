@@ -16,6 +16,7 @@ from tallystick.cli.migrate import migrate
 from tallystick.cli.options import ConfigOption, DatabaseOption, ends_well
 from tallystick.cli.secrets import secrets_app
 from tallystick.cli.serve import run_server
+from tallystick.cli.sinks import sinks_app
 from tallystick.cli.spend import spend
 from tallystick.cli.verify import verify
 
@@ -77,6 +78,7 @@ for noun in (KEYS, TEAMS, USERS, ORGANIZATIONS, MODELS):
     app.add_typer(noun_app(noun), name=noun.name)
 app.add_typer(secrets_app, name="secrets")
 app.add_typer(config_app, name="config")
+app.add_typer(sinks_app, name="sinks")
 
 
 def main() -> None:

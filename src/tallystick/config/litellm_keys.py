@@ -15,7 +15,7 @@ def _names(text: str) -> frozenset[str]:
 SECTIONS = _names("""
     model_list litellm_settings general_settings router_settings environment_variables credential_list
     guardrails mcp_servers vector_store_registry prompts search_tools agent_list include worker_registry
-    callback_settings assistant_settings finetune_settings files_settings
+    callback_settings assistant_settings finetune_settings files_settings sinks
 """)
 SUPPORTED_SECTIONS = frozenset(
     {
@@ -26,6 +26,7 @@ SUPPORTED_SECTIONS = frozenset(
         "environment_variables",
         "credential_list",
         "include",
+        "sinks",
     }
 )
 

@@ -30,6 +30,7 @@ from tallystick.config.problems import InvalidConfig, KeyPath, Problem, show_pat
 from tallystick.config.references import resolve_references, resolve_text
 from tallystick.config.secret_keys import parse_secret_keys
 from tallystick.config.settings import Settings
+from tallystick.config.sink_settings import read_sinks
 from tallystick.config.unknown_keys import unknown_environment, unknown_keys
 from tallystick.config.yaml_file import Document, read_document
 
@@ -49,7 +50,9 @@ def load_settings(*, config_file: Path | None, overrides: Mapping[str, object], 
     gathered = _Gathered(document=document, problems=problems)
     gathered.gather(overrides, whole_environment)
     values = gathered.values
-    warnings = [*unknown_keys(document, SETTINGS), *unknown_environment(environ, SETTINGS)]
+    sinks, wrong_sinks, idle_sinks = read_sinks(document, whole_environment)
+    problems.extend(wrong_sinks)
+    warnings = [*unknown_keys(document, SETTINGS), *unknown_environment(environ, SETTINGS), *idle_sinks]
     _fill_computed(values, whole_environment)
     warnings.extend(gathered.check_database_urls())
     gathered.check_master_key()
@@ -58,6 +61,7 @@ def load_settings(*, config_file: Path | None, overrides: Mapping[str, object], 
         "config_file": file,
         "model_list": document.content.get("model_list") or (),
         "credential_list": document.content.get("credential_list") or (),
+        "sinks": sinks,
         "file_values": gathered.file_values(),
         "owned": gathered.owned(),
         "environment_variables": variables,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from tallystick.config.load import SETTINGS
 from tallystick.config.model_list import BATCH_PRICE_FIELDS, PRICE_FIELDS, LitellmParams, ModelInfo
 from tallystick.config.places import SettingEntry
+from tallystick.config.sink_settings import READ_HERE
 
 _HEAD = """\
 # Settings
@@ -47,6 +48,11 @@ def render_reference() -> str:
         "Each entry has `credential_name`, `credential_values` and, if wanted, `credential_info`. The values are"
     )
     lines.append("parameters of the deployments that name it by `litellm_credential_name`; their own go before them.")
+    lines.append("\n## `sinks`\n")
+    lines.append(
+        "Destinations that receive events besides the ledger, by name: [Sinks](sinks.md) has their settings, and"
+    )
+    lines.append(f"those of LiteLLM that mean the same: {_names(sorted(READ_HERE))}.")
     return "\n".join(lines) + "\n"
 
 

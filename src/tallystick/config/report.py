@@ -73,6 +73,7 @@ def _summary(settings: Settings) -> dict[str, str]:
         "address": f"{settings.host}:{settings.port}",
         "workers": str(settings.workers),
         "master key": "set" if settings.master_key else "made at first start",
+        **({"sinks": ", ".join(sink.name for sink in settings.sinks)} if settings.sinks else {}),
     }
 
 

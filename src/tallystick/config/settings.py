@@ -31,6 +31,7 @@ from tallystick.config.rate_settings import RateSettings
 from tallystick.config.record import Frozen
 from tallystick.config.redis_settings import RedisSettings
 from tallystick.config.routing_settings import RoutingSettings
+from tallystick.config.sink_settings import SinkEntry
 from tallystick.config.storage_settings import CommitterSettings, DatabaseSettings, JournalSettings
 from tallystick.config.traffic_settings import ServerSettings, StreamSettings, UpstreamSettings
 
@@ -62,6 +63,7 @@ __all__ = [
     "RoutingSettings",
     "ServerSettings",
     "Settings",
+    "SinkEntry",
     "StreamSettings",
     "UpstreamSettings",
     "UserHeaderMapping",
@@ -213,6 +215,8 @@ class Settings(Frozen):
     """The file that was read."""
     model_list: tuple[ModelEntry, ...] = ()
     credential_list: tuple[CredentialEntry, ...] = ()
+    sinks: tuple[SinkEntry, ...] = ()
+    """Of the section `sinks`, and those that `litellm_settings` names as callbacks."""
     environment_variables: Mapping[str, str] = Field(default={}, repr=False)
     """Of the file; `load.export_environment` sets them."""
     file_values: Mapping[str, Any] = Field(default={}, repr=False)  # Any: whatever the file holds.

@@ -22,6 +22,7 @@ from tallystick.config.model_list import (
 from tallystick.config.places import OWN_PREFIX, SettingEntry
 from tallystick.config.problems import show_path
 from tallystick.config.redis_settings import CACHE_PARTS, parts_of_cache
+from tallystick.config.sink_settings import READ_HERE, names_sink
 from tallystick.config.yaml_file import Document
 
 NOT_YET = "known LiteLLM setting, not supported yet"
@@ -32,7 +33,7 @@ def unknown_keys(document: Document, settings: Sequence[SettingEntry]) -> list[s
     return [
         *_sections(document.content),
         *(line for section in litellm_keys.BY_SECTION for line in _settings(document.content, section, settings)),
-        *_callbacks(document.content.get("litellm_settings")),
+        *_callbacks(document.content),
         *_cache_params(document.content.get("litellm_settings")),
         *_models(document.content.get("model_list")),
     ]
@@ -82,6 +83,8 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
         if name in supported:
             continue
         path = f"{section}.{name}"
+        if path in READ_HERE:
+            continue
         elsewhere = next((other for other, names in litellm_keys.BY_SECTION.items() if name in names), None)
         if name in known:
             yield f"{path}: {litellm_keys.WITHOUT_EFFECT.get(path, NOT_YET)}"
@@ -91,15 +94,17 @@ def _settings(content: Mapping[str, Any], section: str, settings: Sequence[Setti
             yield _unknown(path, name, supported | known)
 
 
-def _callbacks(litellm_settings: Any) -> Iterator[str]:  # Any: not yet checked.
-    """Name the destinations that callbacks are asked to go to by their names."""
-    for name in _CALLBACKS if isinstance(litellm_settings, dict) else ():
-        given = litellm_settings.get(name)
-        for index, entry in enumerate(given if isinstance(given, list) else ()):
-            if isinstance(entry, str) and not is_import_path(entry):
-                yield f"{show_path(('litellm_settings', name, index))}: {entry[:40]!r}: {NOT_YET}"
-        if isinstance(given, str) and not is_import_path(given):
-            yield f"litellm_settings.{name}: {given[:40]!r}: {NOT_YET}"
+def _callbacks(content: Mapping[str, Any]) -> Iterator[str]:  # Any: not yet checked.
+    """Name the destinations of callbacks that we don't have."""
+    settings = content.get("litellm_settings")
+    if not isinstance(settings, dict):
+        return
+    for name in _CALLBACKS:
+        given = settings.get(name)
+        for index, entry in enumerate(given if isinstance(given, list) else (given,)):
+            if isinstance(entry, str) and not is_import_path(entry) and not names_sink(content, entry):
+                path = ("litellm_settings", name, index) if isinstance(given, list) else ("litellm_settings", name)
+                yield f"{show_path(path)}: {entry[:40]!r}: {NOT_YET}"
 
 
 _CALLBACKS: Final = ("callbacks", "input_callback", "success_callback", "failure_callback")

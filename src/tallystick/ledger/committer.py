@@ -107,7 +107,7 @@ class Committer:
             self._metrics.journal_damaged_segments.inc(self._reader.damaged_segments)
             self._reader.damaged_segments = 0
         if run is None:
-            self._reader.release()
+            self._journal.retention.commit_before(self._reader.ordinal)
             self._metrics.commit_lag_seconds.set(0)
             return self._reader.advance_producer()
         if self._may_be_elsewhere(producer_id) and None in run.payloads:
@@ -118,7 +118,8 @@ class Committer:
         except BaseException:  # Cancelled too: whoever goes on must not go on behind what was only read.
             self._reader.rewind()
             raise
-        self._reader.release()  # Not before: a run may end segments behind the one in which it began.
+        # Not before: a run may end segments behind the one in which it began.
+        self._journal.retention.commit_before(self._reader.ordinal)
         return True
 
     def _may_be_elsewhere(self, producer_id: str) -> bool:

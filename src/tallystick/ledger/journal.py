@@ -14,7 +14,7 @@ import asyncio
 import bisect
 import os
 from collections import deque
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -28,6 +28,7 @@ from tallystick.ledger.copies import copied_work, leave_running_calls
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.frames import EVENT_KIND, INTENT_KIND, PAYLOAD_BYTES_MAX, PREFIX_BYTES, encode_frame
 from tallystick.ledger.group_sync import GroupSync
+from tallystick.ledger.retention import Retention
 from tallystick.ledger.segments import Recovered, Segment, SegmentHeader, create_segment, recover
 from tallystick.ledger.slots import ProducerRecord, Slot, current_boot_id, new_producer_id
 from tallystick.runtime.clock import Clock
@@ -75,6 +76,11 @@ class Journal:
         self.segments: deque[Segment] = deque(recovered.segments)
         self.appended = asyncio.Event()
         """Set by every event that is appended; the committer clears it."""
+        self.retention = Retention(self.segments, self.remove_segment)
+        self.on_event: list[Callable[[], None]] = []
+        """Called when an event was appended."""
+        self.on_intent: list[Callable[[], None]] = []
+        """Called when an intent was appended."""
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
@@ -114,6 +120,8 @@ class Journal:
             self._metrics.journal_rejected.inc()
             raise
         self._keep_open(event.event_id, frame)
+        for tell in self.on_intent:
+            tell()
 
     def append_event(self, event: SpendEvent) -> int | None:
         """Write the event of a call, close its intent, and return its number.
@@ -216,7 +224,8 @@ class Journal:
     @property
     def has_room(self) -> bool:
         """Whether a new call would be taken, as far as is known without writing."""
-        return self._limits.policy == "shed" or not self._is_full(2 * _GROWTH_BYTES)
+        needed = 2 * _GROWTH_BYTES
+        return self._limits.policy == "shed" or not self._is_full(needed) or self.retention.may_give_way
 
     @property
     def commits_at_once(self) -> bool:
@@ -281,7 +290,11 @@ class Journal:
     def _tidy_up(self) -> None:
         """Leave no file that the next owner of the slot does not need. Raises OSError."""
         is_empty = (
-            len(self.segments) == 1 and not self._open and not self._unwritten and self.watermark >= self.last_seq
+            len(self.segments) == 1
+            and not self._open
+            and not self._unwritten
+            and self.watermark >= self.last_seq
+            and self.retention.all_have_read(self.producer_id, self.last_seq)
         )
         if is_empty:
             self.slot.write_producer(
@@ -320,6 +333,8 @@ class Journal:
         self.last_seq = seq
         self._metrics.journal_appends.inc()
         self.appended.set()
+        for tell in self.on_event:
+            tell()
         return seq
 
     def _write(self, frame: bytes) -> None:
@@ -335,6 +350,8 @@ class Journal:
         self.segments[-1].size = self._offset
 
     def _make_room(self, needed: int) -> None:
+        while self._is_full(needed) and self.retention.give_way():
+            pass
         if self._is_full(needed):
             raise LedgerUnavailable(
                 f"the journal is full: {self.size_bytes} of {self._limits.bytes_max} bytes wait for the database"
@@ -342,7 +359,16 @@ class Journal:
         if self._unwritten:
             self.write_waiting_events()
         if self._fd >= 0 and self._offset + self._reserved_bytes + needed > self._segment_end:
-            self.begin_segment()
+            self._go_on_in_another_segment()
+
+    def _go_on_in_another_segment(self) -> None:
+        """Begin a segment; where the disk has no room for it, readers that may be left behind give way."""
+        while True:
+            try:
+                return self.begin_segment()
+            except LedgerUnavailable:
+                if not self.retention.give_way():
+                    raise
 
     def _is_full(self, needed: int) -> bool:
         return self.size_bytes + self._reserved_bytes + needed > self._limits.bytes_max

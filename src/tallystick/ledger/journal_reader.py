@@ -12,13 +12,15 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from tallystick.ledger.frames import EVENT_KIND, Bad, Frame, Incomplete, find_frame, read_frame
-from tallystick.ledger.segments import Segment
+from tallystick.ledger.frames import EVENT_KIND, INTENT_KIND, Bad, Frame, Incomplete, find_frame, read_frame
+from tallystick.ledger.segments import Segment, event_id_in
 from tallystick.ledger.slots import Slot
 
 log = structlog.get_logger()
 
 _WINDOW_BYTES = 1 << 20
+_INTENTS_MAX = 1_000
+_RUN_BYTES_MAX = 1 << 30
 
 
 class SegmentedLog(Protocol):
@@ -26,8 +28,6 @@ class SegmentedLog(Protocol):
 
     slot: Slot
     segments: deque[Segment]
-
-    def remove_segment(self, segment: Segment) -> None: ...
 
 
 class Run(NamedTuple):
@@ -39,9 +39,10 @@ class Run(NamedTuple):
 
 
 class JournalReader:
-    """A cursor over one journal. `next_run` moves it; `release` lets go of the segments it has left behind."""
+    """A cursor over one journal. `next_run` moves it, `rewind` takes it back."""
 
-    def __init__(self, journal: SegmentedLog) -> None:
+    def __init__(self, journal: SegmentedLog, *, collects_intents: bool = False) -> None:
+        """With `collects_intents`, the intents that are passed are kept for `take_intents`."""
         self._journal = journal
         self._fd = -1
         self._segment: Segment | None = None
@@ -51,6 +52,8 @@ class JournalReader:
         self._offset = 0
         self.damaged_segments = 0
         """How many were found since whoever counts them last set this to 0."""
+        self._collects_intents = collects_intents
+        self._intents: dict[str, bytes] = {}
 
     @property
     def producer_id(self) -> str | None:
@@ -59,27 +62,35 @@ class JournalReader:
             self._open_next()
         return self._segment.producer_id if self._segment else None
 
-    def next_run(self, limit: int, *, above: int) -> Run | None:
+    def next_run(self, limit: int, *, above: int, bytes_max: int = _RUN_BYTES_MAX) -> Run | None:
         """Return up to `limit` events of the producer at the cursor whose numbers are above `above`.
 
+        It ends with the event with which it has `bytes_max`.
+
         None when there is nothing more of this producer: then either `advance_producer` finds another, or all is read.
+        It may be less than there is, when many intents are collected.
         """
         if self._segment is None and not self._open_next():
             return None
         assert self._segment is not None
         producer_id = self._segment.producer_id
         self._next_seq = max(self._next_seq, above + 1)
+        self._skip_segments(producer_id)
         run = Run(producer_id, self._next_seq, [])
-        while len(run.payloads) < limit:
+        size = 0
+        while len(run.payloads) < limit and size < bytes_max and len(self._intents) < _INTENTS_MAX:
             frame = self._next_frame()
             if frame is None:
                 if not self._open_following(producer_id, run):
                     break
                 continue
+            if self._collects_intents:
+                self._collect(frame)
             if frame.kind != EVENT_KIND or frame.seq < self._next_seq:
                 continue
             run.payloads.extend([None] * (frame.seq - self._next_seq))
             run.payloads.append(frame.payload)
+            size += len(frame.payload)
             self._next_seq = frame.seq + 1
         return run if run.payloads else None
 
@@ -94,11 +105,22 @@ class JournalReader:
         self._close_file()
         self._segment = None
         self._next_seq = 1
+        self._intents.clear()
 
-    def release(self) -> None:
-        """Remove the segments before the one that the cursor is in: everything in them is committed."""
-        while self._segment is not None and self._journal.segments[0] is not self._segment:
-            self._journal.remove_segment(self._journal.segments[0])
+    def take_intents(self) -> list[bytes]:
+        """Return the intents that were passed since this was asked last, without those whose event was passed too."""
+        taken, self._intents = self._intents, {}
+        return list(taken.values())
+
+    @property
+    def first_seq(self) -> int:
+        """The first number of the segment that the cursor is in: those of its producer before it are passed."""
+        return self._segment.first_seq if self._segment else 1
+
+    @property
+    def ordinal(self) -> int:
+        """The segment that the cursor is in; 0 before the first one is opened."""
+        return self._segment.ordinal if self._segment else 0
 
     def close(self) -> None:
         self._close_file()
@@ -114,19 +136,34 @@ class JournalReader:
                 return segments[index + 1] if index + 1 < len(segments) else None
         return segments[0] if segments else None
 
+    def _skip_segments(self, producer_id: str) -> None:
+        """Go to the segment in which the next number is: those before it are kept for others, and need not be read."""
+        target, is_behind = None, False
+        for segment in self._journal.segments:
+            if is_behind and (segment.producer_id != producer_id or segment.first_seq > self._next_seq):
+                break
+            if is_behind:
+                target = segment
+            is_behind = is_behind or segment is self._segment
+        if target is not None:
+            self._open(target, continues=True)
+
     def _open_next(self) -> bool:
         following = self._following()
         if following is None:
             return False
-        continues = self._segment is not None and self._segment.producer_id == following.producer_id
+        before = self._segment
+        self._open(following, continues=before is not None and before.producer_id == following.producer_id)
+        return True
+
+    def _open(self, segment: Segment, *, continues: bool) -> None:
         self._close_file()
-        self._fd = os.open(following.path, os.O_RDONLY | os.O_CLOEXEC)
-        self._segment = following
+        self._fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._segment = segment
         self._offset = self._window_start = 0
         self._window = b""
         if not continues:
-            self._next_seq = following.first_seq
-        return True
+            self._next_seq = segment.first_seq
 
     def _open_following(self, producer_id: str, run: Run) -> bool:
         """Cross into the next segment of the same producer; numbers that this one lost become payloads of None."""
@@ -175,6 +212,12 @@ class JournalReader:
             if not self._skip_damage(frame):
                 return None
         return None
+
+    def _collect(self, frame: Frame) -> None:
+        if frame.kind == INTENT_KIND:
+            self._intents[event_id_in(frame.payload)] = frame.payload
+        elif frame.kind == EVENT_KIND:
+            self._intents.pop(event_id_in(frame.payload), None)
 
     def _is_blank(self) -> bool:
         """Whether nothing but zeroes follows: the preallocated rest of a segment that is no longer written."""

@@ -139,6 +139,11 @@ def recover(slot: Slot) -> Recovered:
     return Recovered(segments, intents, last.producer_id, last_seq, torn_bytes)
 
 
+def last_seq_in(segment: Segment) -> int:
+    """Return the highest number in a segment that is no longer written. Reads all of it."""
+    return _scan(segment)[1]
+
+
 def _scan(segment: Segment) -> tuple[dict[str, bytes], int, int, int]:
     """Return the open intents, the last number, the end of the last good frame, and the bytes cut behind it."""
     buffer = segment.path.read_bytes()
@@ -149,9 +154,9 @@ def _scan(segment: Segment) -> tuple[dict[str, bytes], int, int, int]:
         frame = read_frame(buffer, offset)
         if isinstance(frame, Frame):
             if frame.kind == INTENT_KIND:
-                intents[_event_id(frame.payload)] = frame.payload
+                intents[event_id_in(frame.payload)] = frame.payload
             elif frame.kind == EVENT_KIND:
-                intents.pop(_event_id(frame.payload), None)
+                intents.pop(event_id_in(frame.payload), None)
                 last_seq = frame.seq
             offset = frame.end
             continue
@@ -162,7 +167,7 @@ def _scan(segment: Segment) -> tuple[dict[str, bytes], int, int, int]:
         offset = following  # Damage in the middle: the reader reports it when it gets there.
 
 
-def _event_id(payload: bytes) -> str:
+def event_id_in(payload: bytes) -> str:
     """Return the id in a payload; for one that can't be read, which another version may have written, a name for it."""
     try:
         return _decode_key(payload).event_id

@@ -67,6 +67,7 @@ class Metrics:
         self._declare_buffer()
         self._declare_answers()
         self._declare_callbacks()
+        self._declare_sinks()
         self._declare_process()
 
     def render(self) -> bytes:
@@ -207,6 +208,20 @@ class Metrics:
         self.callbacks = self._family("callbacks_total", "Callbacks called.", ("callback", "outcome"))
         self.callbacks_waiting = self._gauge("callbacks_waiting", "Events that wait for callbacks.", "livesum")
 
+    def _declare_sinks(self) -> None:
+        self.sink_sends = self._family("sink_sends_total", "Requests to sinks.", ("sink", "outcome"))
+        self.sink_sent_events = self._family("sink_sent_events_total", "Events that sinks took.", ("sink",))
+        self.sink_refused_events = self._family(
+            "sink_refused_events_total", "Events that a sink refused for themselves.", ("sink",)
+        )
+        self.sink_skipped_events = self._family(
+            "sink_skipped_events_total", "Events that were gone before a sink had taken them.", ("sink",)
+        )
+        self.sink_lag_events = self._gauge("sink_lag_events", "Events that wait for a sink.", "livesum", ("sink",))
+        self.sink_lag_seconds = self._gauge(
+            "sink_lag_seconds", "Age of the oldest event that waits for a sink.", "livemax", ("sink",)
+        )
+
     def _declare_process(self) -> None:
         self.service_restarts = self._family(
             "service_restarts_total", "Background loops started again after a crash.", ("service",)
@@ -222,8 +237,8 @@ class Metrics:
     def _family(self, name: str, meaning: str, labels: tuple[str, ...]) -> CounterFamily:
         return CounterFamily(Counter(f"tallystick_{name}", meaning, labels, registry=self.registry), labels)
 
-    def _gauge(self, name: str, meaning: str, mode: GaugeMode) -> Gauge:
-        return Gauge(f"tallystick_{name}", meaning, registry=self.registry, multiprocess_mode=mode)
+    def _gauge(self, name: str, meaning: str, mode: GaugeMode, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"tallystick_{name}", meaning, labels, registry=self.registry, multiprocess_mode=mode)
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"tallystick_{name}", meaning, registry=self.registry, buckets=buckets)

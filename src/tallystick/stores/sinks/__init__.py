@@ -1,0 +1,3 @@
+"""Sinks: webhooks, Supabase, DynamoDB and object storage."""
+
+from __future__ import annotations
