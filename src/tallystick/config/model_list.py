@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, model_validator
 
 from tallystick.config.record import Frozen, Seconds
 from tallystick.config.routing_settings import Retries
@@ -48,7 +48,7 @@ TIER_SUFFIX = re.compile(r"_above_(\d{1,6})k_tokens$")
 _LIBRARIES = ("any-llm/", "litellm/")
 
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
-Factor = Annotated[Decimal, Field(ge=0, le=1000, allow_inf_nan=False, decimal_places=6)]
+Factor = Annotated[Decimal, Field(ge=0, le=1000, allow_inf_nan=False, decimal_places=6), PlainSerializer(float)]
 
 
 class _PricedRecord(Frozen):

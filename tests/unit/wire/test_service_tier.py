@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import bedrock_kit
 import pytest
 
+import bedrock_kit
 from tallystick.wire.anthropic.reading import PASSED_THROUGH as ANTHROPIC
 from tallystick.wire.anthropic.upstream import read_facts as anthropic_facts
 from tallystick.wire.bedrock.upstream import Converse
