@@ -149,6 +149,7 @@ class BackgroundWatch:
             usage=usage if usage is not None else _estimate(watched),
             usage_source=source,
             reported_cost_nano_usd=response.reported_cost_nano_usd,
+            service_tier=response.tier,
             provider_response_id=watched.upstream_id,
             failure=failure,
         )

@@ -19,6 +19,7 @@ from tallystick.errors import TallystickError, UpstreamRefused
 from tallystick.ledger.event import Attempt, CostStatus, SpendEvent, Status, UsageSource
 from tallystick.pricing.cost import price_usage
 from tallystick.pricing.price import Cost
+from tallystick.pricing.service_tier import sheet_in_tier
 from tallystick.wire.call_request import NO_UNITS, CallRequest
 from tallystick.wire.reported import ReportedError
 from tallystick.wire.usage import Usage
@@ -224,16 +225,20 @@ class RunningCall:
         usage: Usage = NO_USAGE,
         usage_source: UsageSource = "none",
         reported_cost_nano_usd: int | None = None,
+        service_tier: str = "",
         provider_response_id: str = "",
         failure: Failure = NO_FAILURE,
     ) -> SpendEvent:
-        """Return the event that this call ends as, priced."""
+        """Return the event that this call ends as, priced as its answer says that it was served."""
         deployment = self.deployment
         target = deployment.target
         cost = _FREE
         if usage is not NO_USAGE:
             usage = _timed(usage, deployment, started_at=self.context.started_at, ended_at=ended_at)
-            cost = price_usage(usage, deployment.price, reported_nano_usd=reported_cost_nano_usd)
+            sheet = deployment.price
+            if service_tier and sheet is not None:
+                sheet = sheet_in_tier(sheet, service_tier, batch=deployment.batch_price)
+            cost = price_usage(usage, sheet, reported_nano_usd=reported_cost_nano_usd)
         return msgspec.structs.replace(
             self._attributed,
             status=status,

@@ -11,7 +11,9 @@ from tallystick.control.deployment import Deployment
 from tallystick.ledger.event import SpendEvent
 from tallystick.pricing.ceiling import charges_output, cost_ceiling, is_free
 from tallystick.pricing.price import PriceSheet
+from tallystick.pricing.service_tier import possible_sheets
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED, CallRequest
+from tallystick.wire.service_tier import tiers_ruled_out
 from tallystick.wire.token_estimate import InputTokens, hides_names
 
 _HABITS_MAX: Final = 10_000
@@ -68,6 +70,9 @@ class CallEstimator:
         sheets = [each.price for each in priced(deployments) if each.price is not None]
         if not sheets:
             return None
+        if any(sheet.service_tiers or sheet.factors for sheet in sheets):
+            without = tiers_ruled_out(request.said)
+            sheets = [possible for sheet in sheets for possible in possible_sheets(sheet, without=without)]
         if all(is_free(sheet) for sheet in sheets):
             return FREE
         output_full = self._output_limit(request, deployments)

@@ -194,6 +194,7 @@ class MeteredStream:
             usage=usage if usage is not None else self._estimate(),
             usage_source="provider" if usage is not None else "estimated",
             reported_cost_nano_usd=meter.reported_cost_nano_usd,
+            service_tier=meter.service_tier,
             provider_response_id=meter.response_id,
             failure=failure,
         )

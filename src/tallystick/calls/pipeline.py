@@ -284,6 +284,7 @@ class Pipeline:
             usage=usage,
             usage_source=usage_source,
             reported_cost_nano_usd=facts.reported_cost_nano_usd,
+            service_tier=facts.service_tier,
             provider_response_id=facts.response_id,
             failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
         )

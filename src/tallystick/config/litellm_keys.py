@@ -86,8 +86,7 @@ LITELLM_PARAMS = _names("""
     merge_reasoning_content_in_choices cache_control_injection_points temperature top_p max_tokens
     max_completion_tokens stop seed reasoning_effort extra_body headers input_cost_per_character
     output_cost_per_character input_cost_per_image input_cost_per_pixel output_cost_per_pixel
-    input_cost_per_query input_cost_per_token_batches output_cost_per_token_batches input_cost_per_token_flex
-    output_cost_per_token_flex input_cost_per_token_priority output_cost_per_token_priority
+    input_cost_per_query input_cost_per_token_batches output_cost_per_token_batches
     search_context_cost_per_query tiered_pricing input_cost_per_video_per_second
     output_cost_per_video_per_second cache_creation_input_audio_token_cost
     input_cost_per_audio_per_second citation_cost_per_token ocr_cost_per_page mock_timeout mock_tool_calls

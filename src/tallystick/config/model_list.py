@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, model_validator
 
 from tallystick.config.record import Frozen, Seconds
 from tallystick.config.routing_settings import Retries
@@ -40,11 +40,15 @@ PRICE_FIELDS = frozenset(
 )
 BATCH_PRICE_FIELDS = frozenset(("input_cost_per_token_batches", "output_cost_per_token_batches"))
 """What tokens cost in batches that the upstream works off when it has time."""
+SERVICE_TIERS = ("flex", "priority")
+"""Tiers of service for which prices of tokens may be given: `input_cost_per_token_flex`."""
+_SERVICE_TIER_SUFFIX = re.compile(rf"_({'|'.join(SERVICE_TIERS)})$")
 TIER_SUFFIX = re.compile(r"_above_(\d{1,6})k_tokens$")
 
 _LIBRARIES = ("any-llm/", "litellm/")
 
 Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+Factor = Annotated[Decimal, Field(ge=0, le=1000, allow_inf_nan=False, decimal_places=6), PlainSerializer(float)]
 
 
 class _PricedRecord(Frozen):
@@ -138,6 +142,8 @@ class ModelInfo(_PricedRecord):
     health_check_model: str | None = None
     """The model that checks ask for in place of its own."""
     disable_background_health_check: bool = False
+    provider_specific_entry: Mapping[str, Factor] = {}
+    """By how much all prices for tokens are multiplied, by what an answer says of how it was made: `us`, `fast`."""
     team_id: str | None = None
     """The only team that may see and call it."""
     team_public_model_name: str | None = None
@@ -170,12 +176,17 @@ class ModelEntry(Frozen):
     @property
     def prices(self) -> Mapping[str, Decimal]:
         """Price fields of both places; `litellm_params` wins."""
-        return {name: price for name, price in self._given_prices.items() if name not in BATCH_PRICE_FIELDS}
+        return {name: price for name, price in self._given_prices.items() if not _is_of_other_service(name)}
 
     @property
     def batch_prices(self) -> Mapping[str, Decimal]:
         """Those of them that hold for calls in batches."""
         return {name: price for name, price in self._given_prices.items() if name in BATCH_PRICE_FIELDS}
+
+    def tier_prices(self, tier: str) -> Mapping[str, Decimal]:
+        """Those of them that hold for calls in a service tier, by the names of the fields that hold for other calls."""
+        end = f"_{tier}"
+        return {name.removesuffix(end): price for name, price in self._given_prices.items() if name.endswith(end)}
 
     @property
     def _given_prices(self) -> Mapping[str, Decimal]:
@@ -194,4 +205,12 @@ def is_of_library(model: object) -> bool:
 
 def is_price_field(name: str) -> bool:
     """Whether a field holds a price that we know: `input_cost_per_token`, `input_cost_per_token_above_200k_tokens`."""
-    return TIER_SUFFIX.sub("", name) in PRICE_FIELDS or name in BATCH_PRICE_FIELDS
+    if name in BATCH_PRICE_FIELDS:
+        return True
+    base = _SERVICE_TIER_SUFFIX.sub("", name)
+    field = TIER_SUFFIX.sub("", base)
+    return field in PRICE_FIELDS and (base == name or "token" in field)
+
+
+def _is_of_other_service(name: str) -> bool:
+    return name in BATCH_PRICE_FIELDS or _SERVICE_TIER_SUFFIX.search(name) is not None

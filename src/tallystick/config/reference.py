@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from tallystick.config.load import SETTINGS
-from tallystick.config.model_list import BATCH_PRICE_FIELDS, PRICE_FIELDS, LitellmParams, ModelInfo
+from tallystick.config.model_list import BATCH_PRICE_FIELDS, PRICE_FIELDS, SERVICE_TIERS, LitellmParams, ModelInfo
 from tallystick.config.places import SettingEntry
 from tallystick.config.sink_settings import READ_HERE
 
@@ -42,6 +42,8 @@ def render_reference() -> str:
     lines.append(
         "  `_above_<N>k_tokens` at its end, a price holds when the whole prompt has more than N thousand tokens"
     )
+    ends = " or ".join(f"`_{tier}`" for tier in SERVICE_TIERS)
+    lines.append(f"- with {ends} behind all that, a price for tokens holds for answers made in that service tier")
     lines.append(f"- prices of calls in batches: {_names(sorted(BATCH_PRICE_FIELDS))}")
     lines.append("\n## `credential_list`\n")
     lines.append(

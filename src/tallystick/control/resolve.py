@@ -11,7 +11,7 @@ import msgspec
 import pydantic
 
 from tallystick.config.accounting_settings import CostSettings
-from tallystick.config.model_list import ModelEntry, is_of_library
+from tallystick.config.model_list import SERVICE_TIERS, ModelEntry, is_of_library
 from tallystick.config.references import resolve_text
 from tallystick.control.candidates import Candidate
 from tallystick.control.deployment import Deployment, DeploymentRates
@@ -20,8 +20,9 @@ from tallystick.control.resolving import CannotServe
 from tallystick.control.wildcards import is_wildcard, model_for
 from tallystick.errors import ConfigError
 from tallystick.pricing.batch_price import batch_sheet
-from tallystick.pricing.overrides import deployment_sheet
+from tallystick.pricing.overrides import deployment_sheet, with_costs
 from tallystick.pricing.price import PriceSheet
+from tallystick.pricing.service_tier import with_service_tiers
 from tallystick.providers.base import InvalidTarget, Target
 from tallystick.providers.catalog import MOCK_RESPONSE, build_target
 from tallystick.providers.openai_compatible import SPEAKS_RESPONSES
@@ -76,7 +77,7 @@ def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -
         deployment_id=candidate.deployment_id,
         model_group=group,
         target=target,
-        price=price.sheet,
+        price=_with_service_tiers(price.sheet, entry, target, candidate.deployment_id, around),
         batch_price=batch_sheet(price.sheet, prices=entry.batch_prices, factor=around.costs.batch_price_factor),
         weight=params.weight,
         order=params.order,
@@ -218,6 +219,22 @@ def _price(entry: ModelEntry, target: Target, deployment_id: str, around: Around
         raise CannotServe("litellm_params", str(error)) from error
     until = min((change for change in changes if change is not None), default=None)
     return _Price(sheet, until, next((context for context in contexts if context is not None), None))
+
+
+def _with_service_tiers(
+    sheet: PriceSheet | None, entry: ModelEntry, target: Target, deployment_id: str, around: Around
+) -> PriceSheet | None:
+    """Add what the deployment charges in service tiers. Where nobody knows its usual price, it may know those."""
+    prices = {tier: entry.tier_prices(tier) for tier in SERVICE_TIERS}
+    factors = entry.model_info.provider_specific_entry
+    if not any(prices.values()) and (sheet is None or not factors):
+        return sheet
+    if sheet is None:
+        sheet = with_costs(PriceSheet(version=f"config:{deployment_id}", rates={}), target.provider, around.costs)
+    try:
+        return with_service_tiers(sheet, deployment_id=deployment_id, prices=prices, factors=factors)
+    except ConfigError as error:
+        raise CannotServe("litellm_params", str(error)) from error
 
 
 def _credential(name: object, around: Around) -> Mapping[str, Any]:  # Any: JSON.

@@ -10,13 +10,13 @@ import msgspec
 
 from tallystick.pricing.cost import UNITS
 from tallystick.pricing.money import nano_usd_per_million, parts_per_million
-from tallystick.pricing.price import PriceSheet, Rate, Tier
+from tallystick.pricing.price import PriceSheet, Rate
+from tallystick.pricing.scaling import scaled_rate
 
 _UNITS: Final[Mapping[str, str]] = {
     "input_cost_per_token_batches": "input",
     "output_cost_per_token_batches": "output",
 }
-_PPM: Final = 1_000_000
 
 
 def batch_sheet(sheet: PriceSheet | None, *, prices: Mapping[str, Decimal], factor: Decimal) -> PriceSheet | None:
@@ -30,7 +30,7 @@ def batch_sheet(sheet: PriceSheet | None, *, prices: Mapping[str, Decimal], fact
         return PriceSheet(version=_version("config", own, None), rates=own) if own else None
     part_ppm = parts_per_million(factor)
     scaled = {
-        unit: _scaled(rate, part_ppm) for unit, rate in sheet.rates.items() if own.keys().isdisjoint(_lineage(unit))
+        unit: scaled_rate(rate, part_ppm) for unit, rate in sheet.rates.items() if own.keys().isdisjoint(_lineage(unit))
     }
     version = _version(sheet.version, own, factor if scaled else None)
     return msgspec.structs.replace(sheet, version=version, rates={**scaled, **own})
@@ -45,21 +45,6 @@ def _version(usual: str, own: Mapping[str, Rate], factor: Decimal | None) -> str
     if factor is not None:
         parts.append(f"batch_factor={factor.normalize():f}")
     return ";".join(parts)
-
-
-def _scaled(rate: Rate, part_ppm: int) -> Rate:
-    tiers = tuple(
-        Tier(
-            above_input_tokens=tier.above_input_tokens, nano_usd_per_million=_part(tier.nano_usd_per_million, part_ppm)
-        )
-        for tier in rate.tiers
-    )
-    return Rate(nano_usd_per_million=_part(rate.nano_usd_per_million, part_ppm), tiers=tiers)
-
-
-def _part(nano_usd_per_million: int, part_ppm: int) -> int:
-    """Round half up: a rate is exact to a nano-USD for a million."""
-    return (nano_usd_per_million * part_ppm + _PPM // 2) // _PPM
 
 
 def _lineage(unit: str) -> tuple[str, ...]:

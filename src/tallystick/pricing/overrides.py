@@ -77,12 +77,11 @@ def deployment_sheet(
     instead of `model`, with or without a provider's prefix. Raises ConfigError for a tier without a base price.
     """
     listed = _look_up(provider, model, base_model, seed)
-    own = _own_rates(prices, listed.rates if listed else {}, deployment_id)
+    own = own_rates(prices, listed.rates if listed else {}, deployment_id)
     if not own:
-        return listed and _with_costs(listed, provider, costs)
-    replaced = {unit for unit in UNITS if not own.keys().isdisjoint(_lineage(unit))}
-    rates = {unit: rate for unit, rate in (listed.rates if listed else {}).items() if unit not in replaced} | own
-    sheet = _with_costs(PriceSheet(version="", rates=rates), provider, costs)
+        return listed and with_costs(listed, provider, costs)
+    rates = with_own_rates(listed.rates if listed else {}, own)
+    sheet = with_costs(PriceSheet(version="", rates=rates), provider, costs)
     return msgspec.structs.replace(sheet, version=f"config:{deployment_id}:{_fingerprint(sheet)}")
 
 
@@ -97,7 +96,14 @@ def _look_up(provider: str, model: str, base_model: str | None, seed: Seed) -> P
     return listed
 
 
-def _own_rates(prices: Mapping[str, Decimal], listed: Mapping[str, Rate], deployment_id: str) -> dict[str, Rate]:
+def with_own_rates(listed: Mapping[str, Rate], own: Mapping[str, Rate]) -> dict[str, Rate]:
+    """Return the rates of a list with others in their place: each also replaces those of all parts of its unit."""
+    replaced = {unit for unit in UNITS if not own.keys().isdisjoint(_lineage(unit))}
+    return {unit: rate for unit, rate in listed.items() if unit not in replaced} | dict(own)
+
+
+def own_rates(prices: Mapping[str, Decimal], listed: Mapping[str, Rate], deployment_id: str) -> dict[str, Rate]:
+    """Return the rates of price fields. Raises ConfigError for a tier above a number of tokens without a base price."""
     bases: dict[str, int] = {}
     tiers: dict[str, list[Tier]] = {}
     for field, usd in sorted(prices.items()):
@@ -131,7 +137,8 @@ def _lineage(unit: str) -> tuple[str, ...]:
     return (unit, *_lineage(parent)) if parent else (unit,)
 
 
-def _with_costs(sheet: PriceSheet, provider: str, costs: CostSettings) -> PriceSheet:
+def with_costs(sheet: PriceSheet, provider: str, costs: CostSettings) -> PriceSheet:
+    """Return a sheet with the discount and the margin of a provider."""
     margin = costs.margins.get(provider) or costs.margins.get("global") or Margin()
     return msgspec.structs.replace(
         sheet,
@@ -143,4 +150,11 @@ def _with_costs(sheet: PriceSheet, provider: str, costs: CostSettings) -> PriceS
 
 def _fingerprint(sheet: PriceSheet) -> str:
     """Twelve hex digits that change whenever a rate, the discount or the margin does."""
-    return hashlib.sha256(msgspec.json.encode(sheet, order="deterministic")).hexdigest()[:12]
+    told = {
+        "version": sheet.version,
+        "rates": dict(sorted(sheet.rates.items())),
+        "discount_ppm": sheet.discount_ppm,
+        "margin_ppm": sheet.margin_ppm,
+        "margin_fixed_nano_usd": sheet.margin_fixed_nano_usd,
+    }
+    return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:12]

@@ -37,6 +37,10 @@ class PriceSheet(msgspec.Struct, frozen=True, kw_only=True):
     discount_ppm: int = 0
     margin_ppm: int = 0
     margin_fixed_nano_usd: int = 0
+    service_tiers: Mapping[str, PriceSheet] = {}
+    """What it charges in service tiers that have prices of their own, by their names; see `wire.service_tier`."""
+    factors: Mapping[str, int] = {}
+    """How much of its prices for tokens it charges, in parts per million, by what an answer says of how it was made."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):

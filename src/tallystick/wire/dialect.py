@@ -108,6 +108,10 @@ class StreamMeter(Protocol):
         """What it says that the call costs."""
 
     @property
+    def service_tier(self) -> str:
+        """In which tier it says that the call was made; see `wire.service_tier`."""
+
+    @property
     def response_id(self) -> str:
         """The provider's id of the answer."""
 

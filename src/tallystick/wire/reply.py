@@ -28,6 +28,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     reported_cost_nano_usd: int | None = None
     error: ReportedError | None = None
     """An error that came with status 200."""
+    service_tier: str = ""
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     model: str
+    service_tier: str = ""
+    """As far as it is known now; `UsageTold` says it again."""
 
 
 class PartBegun(msgspec.Struct, frozen=True):
@@ -71,6 +74,8 @@ class UsageTold(msgspec.Struct, frozen=True, kw_only=True):
     final: bool = True
     """False: counted before all was generated."""
     reported_cost_nano_usd: int | None = None
+    service_tier: str = ""
+    """See `wire.service_tier`."""
 
 
 class Stopped(msgspec.Struct, frozen=True):

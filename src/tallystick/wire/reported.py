@@ -26,3 +26,5 @@ class AnswerFacts(NamedTuple):
     reported_cost_nano_usd: int | None
     error: ReportedError | None = None
     """Some routers answer 200 and say inside that the model failed."""
+    service_tier: str = ""
+    """See `wire.service_tier`."""

@@ -14,6 +14,7 @@ import msgspec
 from tallystick.wire.openai.chunk import StreamChunk, characters_of, read_chunk
 from tallystick.wire.openai.usage import normalize_usage, read_error, reported_cost_nano_usd
 from tallystick.wire.reported import ReportedError
+from tallystick.wire.service_tier import read_tier
 from tallystick.wire.usage import Usage
 
 HELD_BYTES_MAX = 64 * 1024
@@ -35,6 +36,7 @@ class StreamScanner:
         "_held",
         "_hide_usage",
         "_long",
+        "_told_tier",
         "discarded_bytes",
         "error",
         "garbled_events",
@@ -63,6 +65,8 @@ class StreamScanner:
         self.discarded_bytes = 0
         """What came after the end and beyond its limit."""
         self._hide_usage = hide_usage
+        self._told_tier: object = None
+        """The last service tier that any chunk named."""
         self._held = b""
         """The beginning of an event, not passed on yet."""
         self._long: bytearray | None = None
@@ -76,6 +80,11 @@ class StreamScanner:
     def begun_usage(self) -> Usage | None:
         """Nothing is told before the end."""
         return None
+
+    @property
+    def service_tier(self) -> str:
+        """See StreamMeter."""
+        return read_tier(self._told_tier) if self._told_tier else ""
 
     @property
     def first_content(self) -> bool:
@@ -188,6 +197,8 @@ class StreamScanner:
         if chunk.choices:
             for choice in chunk.choices:
                 self.output_characters += characters_of(choice)
+        if chunk.service_tier:
+            self._told_tier = chunk.service_tier
         if chunk.error:
             self.error = read_error(bytes(chunk.error)) or self.error
         if chunk.usage is None and chunk.x_groq is None:

@@ -28,6 +28,7 @@ class StreamTally:
         "reported_cost_nano_usd",
         "response_id",
         "saw_done",
+        "service_tier",
         "usage",
     )
 
@@ -35,6 +36,7 @@ class StreamTally:
         self.usage: Usage | None = None
         self.begun_usage: Usage | None = None
         self.reported_cost_nano_usd: int | None = None
+        self.service_tier = ""
         self.response_id = ""
         self.error: ReportedError | None = None
         self.output_characters = 0
@@ -62,6 +64,7 @@ class StreamTally:
             self.has_stopped = True
         elif isinstance(delta, Begun):
             self.response_id = delta.id
+            self.service_tier = delta.service_tier
         elif isinstance(delta, Failed):
             self.error = delta.error
             self.saw_done = True
@@ -75,3 +78,4 @@ class StreamTally:
             self.begun_usage = told.usage
         if told.reported_cost_nano_usd is not None:
             self.reported_cost_nano_usd = told.reported_cost_nano_usd
+        self.service_tier = told.service_tier

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from tallystick.calls.estimate import FREE, CallEstimator, priced
 from tallystick.control.deployment import Deployment
 from tallystick.pricing.price import PriceSheet, Rate
+from tallystick.pricing.service_tier import with_service_tiers
 from tallystick.providers.base import Target
 from tallystick.wire.call_request import Endpoint
 from tallystick.wire.media.request import parse_media, parse_media_form
 from tallystick.wire.openai.request import parse_request
-from tallystick.wire.token_estimate import estimate_input_tokens
+from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens
 
 USD = 10**9
 TOKENS = {"input": USD, "output": 10 * USD}  # For a million: 1,000 and 10,000 nano-USD for one.
@@ -120,3 +123,37 @@ def test_a_dearer_rate_counts_however_its_name_is_written(rate: str, name: bytes
 
 def test_an_estimate_fits_into_64_bits() -> None:
     assert estimate(TOKENS, max_tokens=10**9, n=10**15).full_nano_usd < 2**62
+
+
+def tiered_need(**fields: Any) -> int:
+    usual = PriceSheet(version="t", rates={unit: Rate(nano_usd_per_million=rate) for unit, rate in TOKENS.items()})
+    prices = {
+        "priority": {"input_cost_per_token": Decimal("0.000002"), "output_cost_per_token": Decimal("0.00002")},
+        "flex": {"input_cost_per_token": Decimal("0.0000005"), "output_cost_per_token": Decimal("0.000005")},
+    }
+    factors = {"fast": Decimal(6), "us": Decimal("1.1")}
+    sheet = with_service_tiers(usual, deployment_id="d", prices=prices, factors=factors)
+    body = {"model": "g", "max_tokens": 100, "messages": MESSAGES} | fields
+    request = parse_request("chat/completions", json.dumps(body).encode())
+    tokens = InputTokens(b"", text_bytes=0, tokens=10)
+    deployments = [msgspec.structs.replace(deployment(TOKENS), price=sheet)]
+    found = CallEstimator(output_tokens_default=4096).estimate(request, deployments, tokens)
+    assert found is not None
+    return found.need_nano_usd
+
+
+@pytest.mark.parametrize(
+    ("fields", "times"),
+    [
+        ({}, Decimal("2.2")),  # The account's settings may make it `priority`.
+        ({"service_tier": "auto"}, Decimal("2.2")),
+        ({"service_tier": "priority"}, Decimal("2.2")),
+        ({"service_tier": "default"}, Decimal("1.1")),
+        ({"service_tier": "flex"}, Decimal("1.1")),
+        ({"service_tier": "standard_only", "speed": "fast"}, Decimal("6.6")),
+        ({"speed": "fast"}, Decimal("13.2")),
+    ],
+)
+def test_the_dearest_tier_that_a_request_may_be_served_in_counts(fields: dict[str, Any], times: Decimal) -> None:
+    bound = InputTokens(b"", text_bytes=0, tokens=10).bound
+    assert tiered_need(**fields) == (bound * 1_000 + 100 * 10_000) * times

@@ -109,6 +109,27 @@ def test_prices_and_costs_keep_every_digit(load):
     assert settings.costs.margins["groq"].fixed_amount == Decimal("0.000000001")
 
 
+def test_prices_of_service_tiers_stand_apart(load):
+    settings = load(
+        """
+        model_list:
+          - model_name: a
+            litellm_params: {model: openai/x, input_cost_per_token: 3, input_cost_per_token_priority: 6}
+            model_info: {input_cost_per_token_above_200k_tokens_priority: 7, output_cost_per_token_batches: 1,
+                         provider_specific_entry: {us: 1.1, fast: 6.0}}
+        """
+    )
+    (entry,) = settings.model_list
+    assert entry.prices == {"input_cost_per_token": Decimal(3)}
+    assert entry.tier_prices("priority") == {
+        "input_cost_per_token": Decimal(6),
+        "input_cost_per_token_above_200k_tokens": Decimal(7),
+    }
+    assert entry.tier_prices("flex") == {}
+    assert entry.model_info.provider_specific_entry == {"us": Decimal("1.1"), "fast": Decimal(6)}
+    assert entry.model_info.model_dump(mode="json")["provider_specific_entry"] == {"us": 1.1, "fast": 6.0}
+
+
 def test_every_problem_is_listed_with_file_key_path_and_reason(load, tmp_path):
     text = """
         general_settings: {port: many, journal_sync: sometimes}

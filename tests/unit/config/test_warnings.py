@@ -59,10 +59,21 @@ def test_a_key_that_will_not_be_supported_says_why(warnings_of):
             "{litellm_params: {model: a/b}, model_info: {input_cost_per_tokn: 1, supports_vision: true}}",
             "model_list[0].model_info.input_cost_per_tokn: unknown setting; did you mean input_cost_per_token?",
         ),
+        (
+            "{litellm_params: {model: a/b}, model_info: {output_cost_per_image_flex: 1}}",
+            "model_list[0].model_info.output_cost_per_image_flex: unknown setting; did you mean output_cost_per_image?",
+        ),
     ],
 )
 def test_an_unsupported_key_of_a_model_is_named(warnings_of, entry, warning):
     assert warnings_of(f"model_list: [{{model_name: m, {entry[1:]}]") == [warning]
+
+
+def test_prices_of_service_tiers_are_known(warnings_of):
+    prices = "input_cost_per_token_flex: 1, cache_read_input_token_cost_above_200k_tokens_priority: 2"
+    facts = "provider_specific_entry: {us: 1.1, fast: 6.0}"
+    entry = f"{{model_name: m, litellm_params: {{model: a/b, {prices}}}, model_info: {{{facts}}}}}"
+    assert warnings_of(f"model_list: [{entry}]") == []
 
 
 def test_unknown_fields_are_kept_aside(tmp_path):

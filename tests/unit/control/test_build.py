@@ -196,6 +196,7 @@ def test_what_is_blocked_is_left_out_and_no_problem(build):
         (model("m-1", api_key="file:///not/there"), "litellm_params.api_key: /not/there can't be read"),
         (model("m-1", timeout="sk-secret-not-a-number"), "litellm_params.timeout: Input should be a valid number"),
         (model("m-1", input_cost_per_token_above_200k_tokens=1, model="groq/m"), "no base"),
+        (model("m-1", input_cost_per_token_above_200k_tokens_flex=1, model="groq/m"), "no base"),
         (damaged(model("m-1")), "can't be opened"),
         (row(Kind.MODEL, "m-1", {"litellm_params": ["sk-secret"]}, name="gpt"), "Expected `object`"),
     ],

@@ -20,8 +20,10 @@ from tallystick.calls.model_choice import choose_model
 from tallystick.control.deployment import Deployment
 from tallystick.errors import BadRequest
 from tallystick.pricing.cost import price_usage
+from tallystick.pricing.service_tier import sheet_in_tier
 from tallystick.wire.openai.request import parse_request
 from tallystick.wire.openai.usage import ReportedUsage, normalize_usage, reported_cost_nano_usd
+from tallystick.wire.service_tier import read_tier
 from tallystick.wire.token_estimate import estimate_input_tokens
 from tallystick.wire.usage import Usage
 
@@ -59,14 +61,16 @@ class CostRoutes:
             raise BadRequest("Give either 'messages' or 'completion_response'.", param="messages")
         if body.completion_response is None:
             model = body.model or ""
-            usage, reported = _usage_of_messages(model, body.messages or []), None
+            usage, reported, tier = _usage_of_messages(model, body.messages or []), None, ""
         else:
             model = body.model or str(body.completion_response.get("model") or "")
             usage, reported = _usage_of_answer(body.completion_response)
+            tier = read_tier(body.completion_response.get("service_tier"))
         if not model:
             raise BadRequest("'model' is missing: name a model group.", param="model")
         deployments = self._deployments(caller, model, is_answer=body.completion_response is not None)
-        cost = price_usage(usage, deployments[0].price, reported_nano_usd=reported)
+        sheet = deployments[0].price
+        cost = price_usage(usage, sheet and sheet_in_tier(sheet, tier), reported_nano_usd=reported)
         if cost.status == "unpriced":
             raise BadRequest(f"There is no price for the model '{model[:100]}'.", param="model")
         return json_answer({"cost": usd(cost.nano_usd)}, headers=ignored_fields(body.unknown_fields()))

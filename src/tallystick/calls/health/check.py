@@ -113,13 +113,13 @@ class Checker:
         provider = self._providers[deployment.target.served_by]
         usage = None
         failure: TallystickError | None = None
-        cost, response_id = None, ""
+        cost, response_id, tier = None, "", ""
         try:
             answer = await provider.send(call.request, self._hurried(deployment.target))
             # From here on it is perhaps billed.
             usage = Usage(input_tokens=call.input_tokens_estimate)
             facts = answer.reading.read_plain(answer.body).facts
-            cost, response_id = facts.reported_cost_nano_usd, facts.response_id
+            cost, response_id, tier = facts.reported_cost_nano_usd, facts.response_id, facts.service_tier
             if facts.error is not None:
                 failure = refusal_of(facts.error)
             if facts.usage is not None:
@@ -138,6 +138,7 @@ class Checker:
                 usage=usage,
                 usage_source="provider" if reported else "estimated",
                 reported_cost_nano_usd=cost,
+                service_tier=tier,
                 provider_response_id=response_id,
                 failure=Failure.of(failure) if failure else NO_FAILURE,
             )

@@ -77,7 +77,7 @@ class AnthropicEvents:
         self._usage = self._usage.updated(usage)
         told = normalize_usage(self._usage)
         if told is not None:
-            yield UsageTold(usage=told, final=final)
+            yield UsageTold(usage=told, final=final, service_tier=self._usage.tier)
 
     def _begin_block(self, event: _Event) -> list[Delta]:
         part = _part_of(event.content_block or _Block())

@@ -93,6 +93,7 @@ class AnthropicUpstream:
             stop_reason=read_stop_reason(answer.stop_reason),
             stop_sequence=answer.stop_sequence,
             usage=normalize_usage(answer.usage) if answer.usage is not None else None,
+            service_tier=answer.usage.tier if answer.usage is not None else "",
         )
 
     def stream_reader(self) -> SSEReader:
@@ -112,7 +113,8 @@ def read_facts(body: bytes) -> AnswerFacts:
         raise UpstreamGarbled(f"The upstream answered with a body that is no message: {error}") from error
     usage = normalize_usage(facts.usage) if facts.usage is not None else None
     reported = read_error_text(body) if facts.type == "error" else None
-    return AnswerFacts(usage, facts.id, facts.model, None, reported)
+    tier = facts.usage.tier if facts.usage is not None else ""
+    return AnswerFacts(usage, facts.id, facts.model, None, reported, tier)
 
 
 class _Facts(msgspec.Struct, gc=False):

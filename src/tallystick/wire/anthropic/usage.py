@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from tallystick.wire.reply import StopReason
+from tallystick.wire.service_tier import join_tiers, read_place, read_tier
 from tallystick.wire.usage import Usage
 
 _COUNT_MAX = 1_000_000_000  # Above any model's limit: such a number is garbled.
@@ -44,6 +45,14 @@ class AnthropicUsage(msgspec.Struct, gc=False):
     server_tool_use: _ServerTools | None = None
     output_tokens_details: _OutputDetails | None = None
     iterations: list[_Iteration] | None = None
+    service_tier: object = None
+    speed: object = None
+    inference_geo: object = None
+
+    @property
+    def tier(self) -> str:
+        """In which tier, how fast and where it was made, as far as that is not the usual; see `wire.service_tier`."""
+        return join_tiers(read_tier(self.service_tier), read_tier(self.speed), read_place(self.inference_geo))
 
     def updated(self, later: AnthropicUsage) -> AnthropicUsage:
         """Return this with every field that the later one has."""

@@ -8,7 +8,7 @@ import msgspec
 
 from tallystick.errors import UpstreamGarbled
 from tallystick.wire.bedrock.terms import read_stop_sequence, reported_exception, stop_reason
-from tallystick.wire.bedrock.usage import TokenUsage, normalize_usage
+from tallystick.wire.bedrock.usage import Served, TokenUsage, normalize_usage
 from tallystick.wire.conversation import Text, Thinking, ToolCall
 from tallystick.wire.event_stream import EventStream, StreamMessage
 from tallystick.wire.reply import (
@@ -128,7 +128,7 @@ class ConverseStream:
         """Usage is the last that is told."""
         usage = None if event.usage is None else normalize_usage(event.usage)
         if usage is not None:
-            yield UsageTold(usage=usage)
+            yield UsageTold(usage=usage, service_tier=event.tier)
         yield Ended()
 
     def _open_part(self, block: int, part: ReplyPart) -> PartBegun:
@@ -171,7 +171,7 @@ class _Delta(msgspec.Struct, gc=False, rename="camel"):
     reasoning_content: _Thought | None = None
 
 
-class _Event(msgspec.Struct, gc=False, rename="camel"):
+class _Event(Served, gc=False, rename="camel"):
     """The fields of all kinds of events."""
 
     content_block_index: int = 0

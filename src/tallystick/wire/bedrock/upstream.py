@@ -10,7 +10,7 @@ from tallystick.errors import UpstreamGarbled
 from tallystick.wire.bedrock.request import write_converse
 from tallystick.wire.bedrock.stream import ConverseStream
 from tallystick.wire.bedrock.terms import read_stop_sequence, reported_exception, stop_reason
-from tallystick.wire.bedrock.usage import TokenUsage, normalize_usage
+from tallystick.wire.bedrock.usage import Served, TokenUsage, normalize_usage
 from tallystick.wire.conversation import Conversation, Text, Thinking, ToolCall, Written
 from tallystick.wire.error_envelope import read_error_text
 from tallystick.wire.reply import Reply, ReplyPart
@@ -46,6 +46,7 @@ class Converse:
             stop_reason=stop_reason(answer.stop_reason),
             stop_sequence=read_stop_sequence(answer.additional_model_response_fields),
             usage=None if answer.usage is None else normalize_usage(answer.usage),
+            service_tier=answer.tier,
         )
 
     def stream_reader(self) -> ConverseStream:
@@ -104,7 +105,7 @@ class _Output(msgspec.Struct, gc=False):
     message: _Message
 
 
-class _Answer(msgspec.Struct, gc=False, rename="camel"):
+class _Answer(Served, gc=False, rename="camel"):
     output: _Output
     stop_reason: str | None = None
     usage: TokenUsage | None = None

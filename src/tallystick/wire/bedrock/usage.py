@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tallystick.wire.service_tier import join_tiers, read_tier
 from tallystick.wire.usage import Usage
 
 _COUNT_MAX = 1_000_000_000  # Above any model's limit: such a number is garbled.
@@ -25,6 +26,27 @@ class TokenUsage(msgspec.Struct, gc=False, rename="camel"):
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
     cache_details: list[CacheDetail] | None = None
+
+
+class _ServiceTier(msgspec.Struct, gc=False):
+    type: object = None
+
+
+class _Performance(msgspec.Struct, gc=False):
+    latency: object = None
+
+
+class Served(msgspec.Struct, gc=False, rename="camel", kw_only=True):
+    """How an answer was made, where it or the last event of a stream tells."""
+
+    service_tier: _ServiceTier | None = None
+    performance_config: _Performance | None = None
+
+    @property
+    def tier(self) -> str:
+        """See `wire.service_tier`; `optimized` is what is answered faster than usual."""
+        tier = "" if self.service_tier is None else read_tier(self.service_tier.type)
+        return join_tiers(tier, "" if self.performance_config is None else read_tier(self.performance_config.latency))
 
 
 def normalize_usage(reported: TokenUsage) -> Usage | None:

@@ -88,6 +88,11 @@ class GeminiAnswer(msgspec.Struct, rename="camel", gc=False):
             if candidate.grounding_metadata is not None
         )
 
+    @property
+    def service_tier(self) -> str:
+        """See `wire.service_tier`."""
+        return "" if self.usage_metadata is None else self.usage_metadata.tier
+
     def usage(self, *, queries: int | None = None) -> Usage | None:
         """Return what was used; `queries` as of a whole stream."""
         count = self.search_queries if queries is None else queries
@@ -121,8 +126,9 @@ def read_facts(body: bytes) -> AnswerFacts:
         return _read_odd(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_object(error) from error
+    failure = failure_in(answer.error)
     return AnswerFacts(
-        answer.usage(), answer.response_id or "", answer.model_version or "", None, failure_in(answer.error)
+        answer.usage(), answer.response_id or "", answer.model_version or "", None, failure, answer.service_tier
     )
 
 
@@ -154,6 +160,7 @@ def read_reply(body: bytes) -> Reply:
         stop_reason=why_stopped(answer, candidate, called_tools=names.given > 0),
         usage=answer.usage(),
         error=failure,
+        service_tier=answer.service_tier,
     )
 
 
@@ -213,9 +220,10 @@ def _read_odd(body: bytes) -> AnswerFacts:
     except (msgspec.MsgspecError, RecursionError) as error:
         raise _no_object(error) from error
     try:
-        return AnswerFacts(normalize_usage(_BILLED.decode(body).usage_metadata), "", "", None)
+        told = _BILLED.decode(body).usage_metadata
     except msgspec.MsgspecError:
         return AnswerFacts(None, "", "", None)
+    return AnswerFacts(normalize_usage(told), "", "", None, service_tier="" if told is None else told.tier)
 
 
 def _no_object(error: Exception) -> UpstreamGarbled:

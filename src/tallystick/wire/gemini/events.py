@@ -55,7 +55,7 @@ class GeminiEvents:
         if answer.usage_metadata is not None:
             usage = answer.usage(queries=self._queries)
             if usage is not None:
-                deltas.append(UsageTold(usage=usage, final=self._has_stopped))
+                deltas.append(UsageTold(usage=usage, final=self._has_stopped, service_tier=answer.service_tier))
         return deltas
 
     def _read_candidate(self, answer: GeminiAnswer, candidate: Candidate, names: CallNames) -> Iterator[Delta]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tallystick.wire.service_tier import read_tier
 from tallystick.wire.usage import Usage
 
 JSON = dict[str, Any]  # Any: a body of many shapes that is encoded at once.
@@ -38,6 +39,14 @@ class UsageMetadata(msgspec.Struct, rename="camel", gc=False):
     tool_use_prompt_tokens_details: list[_Modality] | None = None
     prompt_token_details: list[_Modality] | None = None
     """What embeddings call `promptTokensDetails`."""
+    service_tier: object = None
+    traffic_type: object = None
+    """How Vertex tells the tier."""
+
+    @property
+    def tier(self) -> str:
+        """See `wire.service_tier`."""
+        return read_tier(self.service_tier) or read_tier(self.traffic_type)
 
 
 def normalize_usage(reported: UsageMetadata | None, *, searches: int | None = None) -> Usage | None:

@@ -99,6 +99,7 @@ class SoundMeter:
     __slots__ = ("_held", "_usage", "first_content")
 
     reported_cost_nano_usd = None
+    service_tier = ""
     response_id = ""
     error = None
     output_characters = 0

@@ -13,6 +13,7 @@ from tallystick.wire.openai.usage import (
     reported_cost_nano_usd,
 )
 from tallystick.wire.reported import AnswerFacts
+from tallystick.wire.service_tier import read_tier
 
 
 def read_answer(body: bytes) -> AnswerFacts:
@@ -30,7 +31,8 @@ def read_answer(body: bytes) -> AnswerFacts:
     if reported is None:
         return AnswerFacts(None, answer.id or "", answer.model or "", None, failure)
     cost = reported_cost_nano_usd(reported)
-    return AnswerFacts(normalize_usage(reported), answer.id or "", answer.model or "", cost, failure)
+    tier = read_tier(answer.service_tier) if answer.service_tier else ""
+    return AnswerFacts(normalize_usage(reported), answer.id or "", answer.model or "", cost, failure, tier)
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -39,6 +41,7 @@ class _Answer(msgspec.Struct, gc=False):
     usage: ReportedUsage | None = None
     x_groq: XGroq | None = None
     error: msgspec.Raw = msgspec.Raw()
+    service_tier: object = None
 
 
 class _OddAnswer(msgspec.Struct, gc=False):
@@ -48,6 +51,7 @@ class _OddAnswer(msgspec.Struct, gc=False):
     model: object = None
     usage: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
+    service_tier: object = None
 
 
 # Counts may come as 12.0 or "12"; a count that can't be read must not cost us the others.
@@ -68,7 +72,8 @@ def _read_odd_answer(body: bytes) -> AnswerFacts:
         reported = _USAGE.decode(answer.usage)
     except msgspec.MsgspecError:
         return AnswerFacts(None, response_id, model, None, failure)
-    return AnswerFacts(normalize_usage(reported), response_id, model, reported_cost_nano_usd(reported), failure)
+    cost, tier = reported_cost_nano_usd(reported), read_tier(answer.service_tier)
+    return AnswerFacts(normalize_usage(reported), response_id, model, cost, failure, tier)
 
 
 def _garbled(body: bytes, reason: str) -> UpstreamGarbled:

@@ -23,6 +23,7 @@ from tallystick.wire.reply import (
     UsageTold,
 )
 from tallystick.wire.reported import ReportedError
+from tallystick.wire.service_tier import read_tier
 
 
 class OpenAIChatEvents:
@@ -30,6 +31,7 @@ class OpenAIChatEvents:
 
     def __init__(self) -> None:
         self._has_begun = False
+        self._tier = ""
         self._parts = 0
         self._open: int | None = None
         """The part that grows now; tool calls are found by their own index."""
@@ -56,10 +58,12 @@ class OpenAIChatEvents:
             )
             if failure is not None:
                 return [Failed(failure)]
+        if chunk.service_tier:
+            self._tier = read_tier(chunk.service_tier)
         deltas: list[Delta] = []
         if not self._has_begun and (chunk.id or chunk.choices):  # Azure tells of its filters first, with no id.
             self._has_begun = True
-            deltas.append(Begun(id=chunk.id or "", model=chunk.model or ""))
+            deltas.append(Begun(id=chunk.id or "", model=chunk.model or "", service_tier=self._tier))
         for choice in chunk.choices or ():
             if choice.index == 0:
                 deltas += self._read_choice(choice)
@@ -67,7 +71,8 @@ class OpenAIChatEvents:
         if usage is not None:
             told = normalize_usage(usage)
             if told is not None:
-                deltas.append(UsageTold(usage=told, reported_cost_nano_usd=reported_cost_nano_usd(usage)))
+                cost = reported_cost_nano_usd(usage)
+                deltas.append(UsageTold(usage=told, reported_cost_nano_usd=cost, service_tier=self._tier))
         return deltas
 
     def _read_choice(self, choice: _Choice) -> Iterator[Delta]:
@@ -186,6 +191,7 @@ class _Chunk(msgspec.Struct, gc=False):
     usage: ReportedUsage | None = None
     x_groq: XGroq | None = None
     error: msgspec.Raw = msgspec.Raw()
+    service_tier: object = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk, strict=False)

@@ -30,6 +30,7 @@ from tallystick.wire.openai.stop import stop_reason
 from tallystick.wire.openai.usage import ReportedUsage, normalize_usage, read_error, reported_cost_nano_usd
 from tallystick.wire.reply import Reply, ReplyPart
 from tallystick.wire.reported import ReportedError
+from tallystick.wire.service_tier import read_tier
 from tallystick.wire.stream_reader import SSEReader
 
 JSON = dict[str, Any]  # Any: a body of many shapes that is encoded at once.
@@ -96,6 +97,7 @@ class OpenAIChat(NamedTuple):
             usage=normalize_usage(usage) if usage is not None else None,
             reported_cost_nano_usd=reported_cost_nano_usd(usage) if usage is not None else None,
             error=failure,
+            service_tier=read_tier(answer.service_tier),
         )
 
     def stream_reader(self) -> SSEReader:
@@ -145,6 +147,7 @@ class _Answer(msgspec.Struct, gc=False):
     choices: list[_Choice] = []
     usage: ReportedUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
+    service_tier: object = None
 
 
 _ANSWER = msgspec.json.Decoder(_Answer, strict=False)

@@ -69,6 +69,7 @@ class StreamChunk(msgspec.Struct, gc=False):
     usage: ReportedUsage | None = None
     x_groq: XGroq | None = None
     error: msgspec.Raw = msgspec.Raw()
+    service_tier: object = None
 
 
 class _OddChunk(msgspec.Struct, gc=False):
@@ -79,6 +80,7 @@ class _OddChunk(msgspec.Struct, gc=False):
     choices: list[msgspec.Raw] | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
+    service_tier: object = None
 
 
 _CHUNK = msgspec.json.Decoder(StreamChunk, strict=False)
@@ -91,7 +93,7 @@ def _odd_chunk(data: bytes) -> StreamChunk:
         odd = _ODD_CHUNK.decode(data)
     except (msgspec.MsgspecError, RecursionError):
         return StreamChunk()
-    chunk = StreamChunk(error=odd.error)
+    chunk = StreamChunk(error=odd.error, service_tier=odd.service_tier)
     chunk.id = odd.id if isinstance(odd.id, str) else None
     chunk.model = odd.model if isinstance(odd.model, str) else None
     if odd.choices is not None:

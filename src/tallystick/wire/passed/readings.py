@@ -11,7 +11,7 @@ import msgspec
 from tallystick.errors import UpstreamGarbled
 from tallystick.wire.anthropic.stream import AnthropicEvents
 from tallystick.wire.bedrock.stream import ConverseStream, exception_in
-from tallystick.wire.bedrock.usage import TokenUsage
+from tallystick.wire.bedrock.usage import Served, TokenUsage
 from tallystick.wire.bedrock.usage import normalize_usage as normalize_converse
 from tallystick.wire.cohere.stream import CohereEvents
 from tallystick.wire.cohere.usage import CohereUsage
@@ -102,6 +102,10 @@ class WatchedStream:
         return self._tally.reported_cost_nano_usd
 
     @property
+    def service_tier(self) -> str:
+        return self._tally.service_tier
+
+    @property
     def response_id(self) -> str:
         return self._tally.response_id
 
@@ -124,7 +128,7 @@ class _CohereAnswer(msgspec.Struct, gc=False):
     meta: CohereUsage | None = None
 
 
-class _ConverseAnswer(msgspec.Struct, gc=False):
+class _ConverseAnswer(Served, gc=False, rename="camel"):
     usage: TokenUsage | None = None
 
 
@@ -173,7 +177,8 @@ def _converse_facts(body: bytes) -> AnswerFacts:
         answer = _CONVERSE.decode(body)
     except _UNREADABLE as error:
         raise UpstreamGarbled from error
-    return AnswerFacts(None if answer.usage is None else normalize_converse(answer.usage), "", "", None)
+    usage = None if answer.usage is None else normalize_converse(answer.usage)
+    return AnswerFacts(usage, "", "", None, service_tier=answer.tier)
 
 
 def _converse_chunks() -> ReadChunk:

@@ -11,6 +11,7 @@ from tallystick.wire.conversation import Refusal, Text, Thinking, ToolCall
 from tallystick.wire.reply import Reply, ReplyPart, StopReason
 from tallystick.wire.reported import AnswerFacts, ReportedError
 from tallystick.wire.responses.usage import ResponsesUsage, ToolItem, ToolUsage, read_cost, read_usage
+from tallystick.wire.service_tier import read_tier
 from tallystick.wire.usage import Usage
 
 
@@ -63,6 +64,12 @@ class ResponseObject(msgspec.Struct, gc=False):
     tool_usage: ToolUsage | None = None
     error: Failure | None = None
     incomplete_details: _Incomplete | None = None
+    service_tier: object = None
+
+    @property
+    def tier(self) -> str:
+        """See `wire.service_tier`."""
+        return read_tier(self.service_tier)
 
     @property
     def counted(self) -> Usage | None:
@@ -104,7 +111,7 @@ def read_facts(body: bytes) -> AnswerFacts:
     """Read what the ledger needs. Raises UpstreamGarbled."""
     answer = decode_response(body)
     return AnswerFacts(
-        answer.counted, answer.id or "", answer.model or "", answer.reported_cost_nano_usd, answer.failure
+        answer.counted, answer.id or "", answer.model or "", answer.reported_cost_nano_usd, answer.failure, answer.tier
     )
 
 
@@ -121,6 +128,7 @@ def read_response(body: bytes) -> Reply:
         usage=answer.counted,
         reported_cost_nano_usd=answer.reported_cost_nano_usd,
         error=answer.failure,
+        service_tier=answer.tier,
     )
 
 

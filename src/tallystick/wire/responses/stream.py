@@ -75,14 +75,15 @@ class ResponsesEvents:
     def _begin(self, response: ResponseObject) -> Iterator[Delta]:
         if not self._has_begun:
             self._has_begun = True
-            yield Begun(id=response.id or "", model=response.model or "")
+            yield Begun(id=response.id or "", model=response.model or "", service_tier=response.tier)
 
     def _end(self, response: ResponseObject) -> Iterator[Delta]:
         yield from [PartEnded(index) for index in sorted(self._open)]
         self._open.clear()
         usage = response.counted
         if usage is not None:
-            yield UsageTold(usage=usage, reported_cost_nano_usd=response.reported_cost_nano_usd)
+            cost = response.reported_cost_nano_usd
+            yield UsageTold(usage=usage, reported_cost_nano_usd=cost, service_tier=response.tier)
         failure = response.failure
         if failure is not None:
             yield Failed(failure)
