@@ -28,8 +28,8 @@ from tallystick.config.load import load_settings
 from tallystick.providers.base import Answer
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics
-from tallystick.wire.openai_reading import USAGE_HIDDEN
-from tallystick.wire.openai_request import upstream_body
+from tallystick.wire.openai.reading import USAGE_HIDDEN
+from tallystick.wire.openai.request import upstream_body
 
 
 class Immediate:
@@ -57,7 +57,7 @@ async def measure(calls: int, profile: bool, home: Path) -> None:
         clock=clock,
         metrics=Metrics(),
     )
-    services._providers = {"openai": Immediate()}
+    services.upstreams.providers = {"openai": Immediate()}
     gateway = build_gateway(services, await services.start())
     await services.ledger._committing.stop()
     headers = [(b"host", b"x"), (b"authorization", b"Bearer " + MASTER_KEY.encode()), (b"user-agent", b"bench")]

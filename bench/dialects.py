@@ -12,14 +12,14 @@ import json
 import time
 from collections.abc import Callable
 
-from tallystick.wire.anthropic_caller import AnthropicCaller
-from tallystick.wire.anthropic_stream import AnthropicEvents
-from tallystick.wire.anthropic_upstream import AnthropicUpstream
+from tallystick.wire.anthropic.caller import AnthropicCaller
+from tallystick.wire.anthropic.stream import AnthropicEvents
+from tallystick.wire.anthropic.upstream import AnthropicUpstream
 from tallystick.wire.dialect import StreamMeter
 from tallystick.wire.native_reading import NativeStream
-from tallystick.wire.openai_chat_caller import OpenAIChatCaller
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.chat_caller import OpenAIChatCaller
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.sse import StreamScanner
 from tallystick.wire.translation import TranslatedStream
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -54,6 +55,26 @@ BODY = json.dumps(
         "max_tokens": 200,
     }
 ).encode()
+CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+"""Anthropic's: with an upstream that speaks OpenAI's dialect, request and answer are translated."""
+
+
+def body_of(path: str) -> bytes:
+    """Return the same request in the dialect of a path."""
+    if path == CHAT:
+        return BODY
+    body = json.loads(BODY)
+    system, *messages = body["messages"]
+    return json.dumps(
+        {
+            "model": "bench",
+            "system": system["content"],
+            "messages": messages,
+            "metadata": {"user_id": body["user"]},
+            "max_tokens": body["max_tokens"],
+        }
+    ).encode()
 
 
 def free_port() -> int:
@@ -168,11 +189,12 @@ class _Client(asyncio.Protocol):
             self.done.set_result(self.errors + (exc is not None))
 
 
-async def generate(url: str, *, connections: int, seconds: float, key: str) -> dict[str, float]:
+async def generate(url: str, *, connections: int, seconds: float, key: str, path: str) -> dict[str, float]:
     host, port = url.removeprefix("http://").split("/")[0].split(":")
+    body = body_of(path)
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(BODY)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     ).encode()
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
@@ -180,7 +202,7 @@ async def generate(url: str, *, connections: int, seconds: float, key: str) -> d
     clients = []
     for _ in range(connections):
         _, client = await loop.create_connection(
-            lambda: _Client(head + BODY, latencies, begun + seconds), host, int(port)
+            lambda: _Client(head + body, latencies, begun + seconds), host, int(port)
         )
         clients.append(client)
     errors = sum(await asyncio.gather(*(client.done for client in clients)))
@@ -195,9 +217,9 @@ async def generate(url: str, *, connections: int, seconds: float, key: str) -> d
     }
 
 
-def load(url: str, *, connections: int, seconds: float, key: str = "none") -> dict[str, float]:
+def load(url: str, *, connections: int, seconds: float, key: str = "none", path: str = CHAT) -> dict[str, float]:
     """Run the load generator in a process of its own and return what it measured."""
-    command = [sys.executable, __file__, "generate", url, str(connections), str(seconds), key]
+    command = [sys.executable, __file__, "generate", url, str(connections), str(seconds), key, path]
     result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     if result["errors"]:
         raise SystemExit(f"{result['errors']} requests to {url} failed: the figures would mean nothing")
@@ -264,9 +286,9 @@ MASTER_KEY = "sk-bench-3f1c9a77e2d84b65"
 
 @contextmanager
 def tallystick(
-    upstream: str, home: Path, *, database_url: str | None, sync: str = "fsync", workers: int = 1
+    upstream: str, home: Path, *, database_url: str | None, sync: str = "fsync", workers: int = 1, source: Path = ROOT
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Serve one priced deployment at `upstream`; yields the base URL and the process."""
+    """Serve one priced deployment at `upstream`; yields the base URL and the process. `source` is a checkout."""
     home.mkdir(parents=True, exist_ok=True)
     config = home / "config.yaml"
     config.write_text(
@@ -287,21 +309,31 @@ def tallystick(
     command += ["--port", str(port), "--workers", str(workers)]
     if database_url:
         command += ["--database-url", database_url]
-    environment = {**os.environ, "TALLYSTICK_HOME": str(home)}
+    environment = {
+        **os.environ,
+        "TALLYSTICK_HOME": str(home),
+        "TALLYSTICK_SECRET_KEYS": f"bench:{base64.b64encode(os.urandom(32)).decode()}",
+        "PYTHONPATH": str(source / "src"),
+    }
     url = f"http://127.0.0.1:{port}"
     with process(command, ready_url=f"{url}/health/readiness", env=environment, stderr=subprocess.DEVNULL) as running:
         yield url, running
 
 
 def create_key(url: str) -> str:
+    """Return a virtual key of a user and a team."""
+    team = _administer(url, "/team/new", {"team_alias": f"bench-{time.time_ns()}"})["team_id"]
+    made = _administer(url, "/key/generate", {"user_id": "bench-user", "team_id": team, "key_alias": f"key-of-{team}"})
+    return str(made["key"])
+
+
+def _administer(url: str, path: str, body: dict[str, str]) -> dict[str, Any]:
     request = urllib.request.Request(
-        f"{url}/key/generate",
-        data=json.dumps(
-            {"user_id": "bench-user", "team_id": "bench-team", "key_alias": f"bench-{time.time_ns()}"}
-        ).encode(),
+        f"{url}{path}",
+        data=json.dumps(body).encode(),
         headers={"authorization": f"Bearer {MASTER_KEY}", "content-type": "application/json"},
     )
-    return str(json.loads(urllib.request.urlopen(request, timeout=30).read())["key"])
+    return dict(json.loads(urllib.request.urlopen(request, timeout=30).read()))
 
 
 def median(values: list[float]) -> float:
@@ -321,7 +353,9 @@ def main() -> None:
     elif arguments.role == "bare":
         uvloop.run(serve_bare(int(rest[0]), rest[1]))
     else:
-        result = uvloop.run(generate(rest[0], connections=int(rest[1]), seconds=float(rest[2]), key=rest[3]))
+        result = uvloop.run(
+            generate(rest[0], connections=int(rest[1]), seconds=float(rest[2]), key=rest[3], path=rest[4])
+        )
         print(json.dumps(result))
 
 

@@ -59,6 +59,7 @@ class ServerProcess:
         sections: dict[str, Any] | None = None,
         prefix: tuple[str, ...] = (),
         variables: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         """`general` is added to the file's general settings; `sections` are further ones, or another `model_list`.
 
@@ -74,6 +75,7 @@ class ServerProcess:
         self.database_url = database_url or f"sqlite:///{home / 'tallystick.db'}"
         self.workers = workers
         self._prefix = prefix
+        self._python = python
         self._variables = dict(variables or {})
         home.mkdir(parents=True, exist_ok=True)
         settings: dict[str, Any] = {
@@ -92,7 +94,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start it; `ready` waits until it serves."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
-        command = [*self._prefix, sys.executable, "-m", "tallystick", "serve", "--config", str(self.config)]
+        command = [*self._prefix, self._python, "-m", "tallystick", "serve", "--config", str(self.config)]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(self.workers)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -26,6 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--outage-seconds", type=float, default=5.0, help="how long the database stays away")
     group.addoption("--fuzz-examples", type=int, default=4, help="generated requests for each route and engine")
     group.addoption("--litellm-proxy", default=None, help="LiteLLM's client; its tests run only when this is given")
+    group.addoption("--any-llm", action="store_const", const=True, help="tallystick[any-llm] is installed; as above")
+    group.addoption("--litellm-python", default=None, help="a Python that has tallystick[litellm]; as above")
     group.addoption("--writes", type=int, default=4, help="admin writes of each kind (test_control_plane.py)")
     group.addoption("--secrets", type=int, default=800, help="how many sealed values a rotation goes through")
     group.addoption("--budget-calls", type=int, default=400, help="calls against the money of a 20th of them")
@@ -36,8 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests whose length is an option the time that they need; leave out what needs a client from elsewhere."""
-    if config.getoption("--litellm-proxy", None) is None:
-        left_out = [item for item in items if "litellm_proxy" in getattr(item, "fixturenames", ())]
+    missing = {name for name in ("any_llm", "litellm_proxy", "litellm_python") if config.getoption(name, None) is None}
+    if missing:
+        left_out = [item for item in items if missing & set(getattr(item, "fixturenames", ()))]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     seconds = {
@@ -93,6 +96,11 @@ def litellm_proxy(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def litellm_python(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--litellm-python"))
+
+
+@pytest.fixture
 def writes(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--writes", 4))
 
@@ -130,3 +138,9 @@ def budget_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         started(path, upstream, postgres.url(), instances=3, redis_url=redis.url, **patient) as servers,
     ):
         yield Fleet(servers=servers, upstream=upstream, postgres=postgres, redis=redis, thread=thread)
+
+
+@pytest.fixture
+def any_llm(request: pytest.FixtureRequest) -> bool:
+    """Requested by tests that need the library, which are left out without the option."""
+    return bool(request.config.getoption("--any-llm", None))

@@ -17,7 +17,7 @@ import structlog
 
 from tallystick.calls.admission import Admitted
 from tallystick.calls.call import RunningCall
-from tallystick.calls.first_event import begin_stream, refusal_of
+from tallystick.calls.first_event import EVENT_STREAM, begin_stream, refusal_of
 from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Route
 from tallystick.calls.settle import Settler
@@ -28,14 +28,14 @@ from tallystick.routing.failure import FailureKind, kind_of, retry_after_seconds
 from tallystick.routing.policies import may_retry_elsewhere, may_retry_here, pause_seconds
 from tallystick.routing.tracker import Tracker
 from tallystick.wire.call_options import CallOptions, MockFailure
+from tallystick.wire.call_request import MEDIA, CallRequest
 from tallystick.wire.dialect import PlainReading
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.responses_reading import ResponsesReading
+from tallystick.wire.responses.reading import ResponsesReading
 
 log = structlog.get_logger(__name__)
 
 _VARIANTS_MAX: Final = 1024
-_EVENT_STREAM: Final = "text/event-stream"
 _MOCKED: Final[Mapping[MockFailure, tuple[int, str, str]]] = {
     "failure": (500, "internal_server_error", "500"),
     "context_window": (400, "invalid_request_error", "context_length_exceeded"),
@@ -178,15 +178,18 @@ class Attempts:
             deployment, stream=request.stream, settings=route.settings, has_others=route.has_others
         )
         admitted.attempt = note
-        provider = self._providers[deployment.target.provider]
+        provider = self._providers[deployment.target.served_by]
         try:
             answer = await provider.send(request, self._target(deployment.target, route.options, request.stream))
             if isinstance(answer.reading, ResponsesReading):
                 answer.reading = ResponsesReading(self._response_ids.teller(call.context.principal, deployment))
-            answered = _read(answer) if answer.chunks is None else await _begun(answer, answer.chunks)
-        except BadRequest:
+            answered = _read(answer) if answer.chunks is None else await _begun(request, answer, answer.chunks)
+        except (BadRequest, RecursionError) as error:
             note.over(tokens=0, output_tokens=0, broke_off=False)
-            raise
+            if isinstance(error, BadRequest):
+                raise
+            # What could just be read where it came in can't be read deeper in the stack.
+            raise BadRequest("The request body is nested too deeply.") from error
         except UpstreamError as error:
             cause = meant(error)
             retry_after = retry_after_seconds(cause, now=self._now())
@@ -245,10 +248,11 @@ def kind_of_failure(error: UpstreamError) -> FailureKind:
     return kind_of(meant(error))
 
 
-async def _begun(answer: Answer, chunks: ClosableStream) -> Answered:
+async def _begun(request: CallRequest, answer: Answer, chunks: ClosableStream) -> Answered:
     """Wait for the first event of a stream. Raises UpstreamError for what is no stream."""
-    if answer.content_type.startswith(_EVENT_STREAM):  # Of another framing, nothing is known before it is read.
-        answer.chunks = await begin_stream(chunks)
+    # Sound, and transcripts that come as text, are no events.
+    if request.endpoint not in MEDIA or answer.content_type.startswith(EVENT_STREAM):
+        answer.chunks = await begin_stream(chunks, answer.content_type)
     return Answered(answer, None)
 
 
@@ -260,6 +264,8 @@ def _read(answer: Answer) -> Answered:
         raise UnusableAnswer(Answered(answer, None), error) from error
     facts = reading.facts
     if facts.error is not None and facts.usage is None:
+        if reading.refusal is not None:
+            raise UnusableAnswer(Answered(answer, None), reading.refusal)
         raise UnusableAnswer(Answered(answer, reading), refusal_of(facts.error))
     return Answered(answer, reading)
 

@@ -21,7 +21,7 @@ from tallystick.providers.response_store import ResponseStore
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.service import SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
-from tallystick.wire.responses_answer import ResponseObject, decode_response
+from tallystick.wire.responses.answer import ResponseObject, decode_response
 from tallystick.wire.usage import Usage
 
 log = structlog.get_logger(__name__)
@@ -89,10 +89,10 @@ class BackgroundWatch:
         self._watched.clear()
 
     def take(self, call: RunningCall, upstream_id: str, settler: Settler) -> bool:
-        """Take a call over, whose caller has been answered; False when there are too many."""
-        if len(self._watched) >= WATCHED_MAX:
-            return False
+        """Take a call over, whose caller has been answered; False when there are too many, or its id is another's."""
         key = (call.deployment.deployment_id, upstream_id)
+        if len(self._watched) >= WATCHED_MAX or key in self._watched:
+            return False
         self._watched[key] = _Watched(call, upstream_id, settler, now=self._clock.monotonic())
         return True
 

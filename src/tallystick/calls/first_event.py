@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
-from typing import Final
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, NamedTuple
 
 from tallystick.errors import UpstreamError, UpstreamGarbled, UpstreamRefused
 from tallystick.providers.base import ClosableStream
+from tallystick.wire.bedrock.stream import exception_in
 from tallystick.wire.error_envelope import envelope
+from tallystick.wire.event_stream import EventStream
 from tallystick.wire.reported import ReportedError
 from tallystick.wire.sse import StreamScanner
 
+EVENT_STREAM: Final = "text/event-stream"
 _LOOKED_AT_BYTES: Final = 64 * 1024
 _ENDS: Final = (b"\n\n", b"\r\n\r\n")
 _STATUS_OF_WORDS: Final = (
@@ -51,17 +55,29 @@ class BegunStream:
         await self._upstream.aclose()
 
 
-async def begin_stream(upstream: ClosableStream) -> ClosableStream:
+class Framing(NamedTuple):
+    """How a stream is cut into events."""
+
+    end_of_event: Callable[[bytes], int]
+    """Return where the first event ends, 0 when it is not whole."""
+    failure_in: Callable[[bytes], UpstreamError | None]
+    """Return the failure that the first event tells of. Raises UpstreamGarbled."""
+
+
+async def begin_stream(upstream: ClosableStream, content_type: str = EVENT_STREAM) -> ClosableStream:
     """Wait for the first event and return the stream with it.
 
-    Raises UpstreamError when the stream breaks before it or ends without one, and UpstreamRefused when the event is an
-    error: then the stream is closed.
+    Raises UpstreamError when the stream breaks before it or ends without one, UpstreamRefused when the event is an
+    error, and UpstreamGarbled for what is no stream of events: then the stream is closed.
     """
     chunks = aiter(upstream)
     begun: list[bytes] = []
+    framing = _framing_of(content_type)
     try:
-        await _read_first(chunks, begun)
-        failure = _failure_in(_first_event(b"".join(begun)))
+        await _read_first(chunks, begun, framing)
+        whole = b"".join(begun)
+        # What comes behind the first event in the same piece is no failure at the beginning.
+        failure = framing.failure_in(whole[: framing.end_of_event(whole) or len(whole)]) if whole else _no_event()
     except BaseException:
         await upstream.aclose()
         raise
@@ -71,12 +87,12 @@ async def begin_stream(upstream: ClosableStream) -> ClosableStream:
     return BegunStream(begun, chunks, upstream)
 
 
-async def _read_first(chunks: AsyncIterator[bytes], begun: list[bytes]) -> None:
+async def _read_first(chunks: AsyncIterator[bytes], begun: list[bytes], framing: Framing) -> None:
     size = 0
     while (chunk := await anext(chunks, None)) is not None:
         begun.append(chunk)
         size += len(chunk)
-        if _end_of_event(chunk if len(begun) == 1 else b"".join(begun)) or size > _LOOKED_AT_BYTES:
+        if framing.end_of_event(chunk if len(begun) == 1 else b"".join(begun)) or size > _LOOKED_AT_BYTES:
             return
 
 
@@ -93,9 +109,8 @@ def _status_of(error: ReportedError) -> int:
     return next((status for word, status in _STATUS_OF_WORDS if word in words), 502)
 
 
-def _first_event(begun: bytes) -> bytes:
-    """Return the first event alone: what comes behind it in the same piece is no failure at the beginning."""
-    return begun[: _end_of_event(begun) or len(begun)]
+def _no_event() -> UpstreamGarbled:
+    return UpstreamGarbled("The upstream's stream ended before its first event.")
 
 
 def _end_of_event(begun: bytes) -> int:
@@ -106,8 +121,6 @@ def _end_of_event(begun: bytes) -> int:
 
 
 def _failure_in(begun: bytes) -> UpstreamError | None:
-    if not begun:
-        return UpstreamGarbled("The upstream's stream ended before its first event.")
     if b"error" not in begun:
         return None
     scanner = StreamScanner(hide_usage=False)
@@ -117,6 +130,41 @@ def _failure_in(begun: bytes) -> UpstreamError | None:
     if scanner.error is None or scanner.first_content or scanner.usage is not None:
         return None
     return refusal_of(scanner.error)
+
+
+def _failure_in_unnamed(begun: bytes) -> UpstreamError | None:
+    """Of a stream that is not called one of events: some upstreams forget to say it."""
+    if _EVENT_BEGINS.match(begun) is None:
+        return UpstreamGarbled("The upstream answered with what is no stream of events.")
+    return _failure_in(begun)
+
+
+def _end_of_message(begun: bytes) -> int:
+    """Return where the first message of AWS' framing ends, 0 when it is not whole. It begins with its length."""
+    end = int.from_bytes(begun[:4])
+    return end if _MESSAGE_BYTES_MIN <= end <= len(begun) else 0
+
+
+def _failure_in_message(begun: bytes) -> UpstreamError | None:
+    messages = EventStream().feed(begun)
+    if not messages and len(begun) <= _LOOKED_AT_BYTES:
+        return _no_event()
+    error = next((found for message in messages if (found := exception_in(message))), None)
+    return None if error is None else refusal_of(error)
+
+
+def _framing_of(content_type: str) -> Framing:
+    content_type = content_type.lower()
+    return next((framing for name, framing in _FRAMINGS if content_type.startswith(name)), _UNNAMED)
+
+
+_EVENT_BEGINS: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
+_MESSAGE_BYTES_MIN: Final = 16
+_UNNAMED: Final = Framing(_end_of_event, _failure_in_unnamed)
+_FRAMINGS: Final = (
+    (EVENT_STREAM, Framing(_end_of_event, _failure_in)),
+    ("application/vnd.amazon.eventstream", Framing(_end_of_message, _failure_in_message)),
+)
 
 
 async def _ready(chunk: bytes) -> bytes:

@@ -8,7 +8,7 @@ abandon()   the client left: close the upstream, or read it to its end, as the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,8 +43,16 @@ class MeteredStream:
     """One streamed answer. Used by one task; exactly one event comes of it."""
 
     def __init__(
-        self, *, call: RunningCall, answer: Answer, headers: Headers, settler: Settler, limits: StreamLimits
+        self,
+        *,
+        call: RunningCall,
+        answer: Answer,
+        headers: Headers,
+        settler: Settler,
+        limits: StreamLimits,
+        take_over: Callable[[str], bool] | None = None,
     ) -> None:
+        """`take_over` is offered the response's id when the stream is left and its upstream goes on all the same."""
         assert answer.chunks is not None
         self.headers = headers
         self.status = answer.status
@@ -55,6 +63,7 @@ class MeteredStream:
         self._call = call
         self._settler = settler
         self._limits = limits
+        self._take_over = take_over
         self._meter: StreamMeter = answer.reading.meter()
         self._upstream: ClosableStream = answer.chunks
         self._chunks: AsyncIterator[bytes] = aiter(answer.chunks)
@@ -82,7 +91,7 @@ class MeteredStream:
                     return passed
         except UpstreamError as error:
             self._ended = True
-            await self._settle("failure", Failure.of(error))
+            await self._leave("failure", Failure.of(error))
             dialect = None if self._is_sound else CALLER_DIALECTS.get(self._call.request.dialect)
             if dialect is None:
                 raise  # What is played as sound, or unknown, can't tell of an error: the connection breaks off.
@@ -121,7 +130,7 @@ class MeteredStream:
         self._settler.count_disconnect()
         if self.reads_on_without_client:
             await self._drain()
-        await self._settle("interrupted", _CLIENT_LEFT)
+        await self._leave("interrupted", _CLIENT_LEFT)
 
     def cut_short(self, error: BaseException) -> None:
         """The task is cancelled because the server stops, or something crashed: write the event without waiting.
@@ -149,6 +158,14 @@ class MeteredStream:
                 self._meter.finish()
         except (UpstreamError, TimeoutError):
             return  # What was read until now is billed.
+
+    async def _leave(self, status: Status, failure: Failure) -> None:
+        """Settle a stream that is not read to its end, unless what becomes of the response is known later."""
+        meter = self._meter
+        goes_on = meter.usage is None and meter.error is None and bool(meter.response_id)
+        if goes_on and self._take_over is not None and self._is_running and self._take_over(meter.response_id):
+            return
+        await self._settle(status, failure)
 
     async def _settle(self, status: Status, failure: Failure) -> None:
         if not self._is_running:

@@ -7,7 +7,8 @@ from typing import Final
 
 from tallystick.access.model_access import Level, denial_of, meant_model
 from tallystick.access.principal import Principal
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, ModelNotAllowed
 
 _SHOWN_CHARACTERS: Final = 256
@@ -41,19 +42,29 @@ def choose_model(principal: Principal, asked: str, snapshot: Snapshot) -> Sequen
     return deployments
 
 
-def callable_models(principal: Principal, snapshot: Snapshot) -> Iterator[str]:
+def callable_models(principal: Principal, snapshot: Snapshot, *, wildcards: bool = False) -> Iterator[str]:
     """Return the names that this caller may ask for: model groups, then aliases of them.
 
-    A wildcard group is no name to ask for; it stands for more names than there is room for.
+    A wildcard group is no name to ask for, and stands for more names than anybody knows; with `wildcards` it is named.
     """
     groups = snapshot.groups_seen_by(principal.team_id)
     shown = (alias for alias, meant in snapshot.settings.routing.model_group_alias.items() if not meant.hidden)
     for asked in dict.fromkeys((*groups, *shown, *principal.model_aliases)):
         own = meant_model(principal, asked)
         model = _group_of(own, snapshot)
-        deployments = snapshot.find(model, team_id=principal.team_id)
+        deployments = groups.get(model, ()) if wildcards else ()
+        if not deployments or deployments[0].named is None:
+            deployments = snapshot.find(model, team_id=principal.team_id)
         if deployments and _denial(principal, asked, own, model, deployments, snapshot) is None:
             yield asked
+
+
+def is_of_wildcard(principal: Principal, asked: str, snapshot: Snapshot) -> bool:
+    """Whether a wildcard group stands for a name, and this caller may ask for it."""
+    try:
+        return choose_model(principal, asked, snapshot)[0].is_of_wildcard
+    except (ModelNotAllowed, BadRequest):
+        return False
 
 
 def _group_of(name: str, snapshot: Snapshot) -> str:

@@ -40,7 +40,7 @@ class ObservedCalls:
             deployment=deployment,
             input_tokens_estimate=estimate_input_tokens(context.request).estimate,
         )
-        self._settler.begin(call.intent(), self._admission.observe(context, deployment))
+        self._settler.begin(call.intent, self._admission.observe(context, deployment))
         return call
 
     async def end_answered(self, call: RunningCall, reading: Reading, body: bytes) -> None:

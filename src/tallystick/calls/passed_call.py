@@ -21,8 +21,9 @@ from tallystick.calls.passed_choice import of_endpoint, of_model, signed_in, unn
 from tallystick.calls.pipeline import require_customer
 from tallystick.calls.plain_answer import PlainAnswer
 from tallystick.calls.settle import Settler
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.pass_through import PassThroughEndpoint
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, UpstreamError, UpstreamRefused
 from tallystick.ledger.event import UsageSource
 from tallystick.providers.base import Answer
@@ -30,8 +31,8 @@ from tallystick.providers.passing import PassedRequest, Sends
 from tallystick.providers.transport import RawAnswer
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED
 from tallystick.wire.dialect import Reading
-from tallystick.wire.passed_operations import Operation, Prefix
-from tallystick.wire.passed_readings import OPAQUE
+from tallystick.wire.passed.operations import Operation, Prefix
+from tallystick.wire.passed.readings import OPAQUE
 from tallystick.wire.reported import AnswerFacts
 from tallystick.wire.token_estimate import NO_INPUT, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
@@ -102,7 +103,7 @@ class PassedCalls:
             deployment=admitted.current,
             input_tokens_estimate=input_tokens.estimate,
         )
-        self._settler.begin(call.intent(), admitted)
+        self._settler.begin(call.intent, admitted)
         try:
             return await self._answer(call, passage, admitted.headers())
         except BaseException as error:

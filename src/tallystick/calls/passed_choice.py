@@ -11,12 +11,13 @@ import msgspec
 from tallystick.access.model_access import denial_of
 from tallystick.access.principal import Principal
 from tallystick.calls.model_choice import ERROR_TYPES
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.pass_through import PassThroughEndpoint
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import ModelNotAllowed, NotFound
 from tallystick.providers.base import Target
 from tallystick.providers.catalog import FAMILIES
-from tallystick.wire.passed_operations import Prefix
+from tallystick.wire.passed.operations import Prefix
 
 _PROVIDERS_OF: Final[Mapping[Prefix, tuple[str, ...]]] = {"cohere": ("cohere", "cohere_chat")}
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,200}")
@@ -40,6 +41,7 @@ def of_model(principal: Principal, prefix: Prefix, model: str, snapshot: Snapsho
     if not found:  # A wildcard group, such as openai/*, may stand for it.
         named = snapshot.find(f"{prefix}/{model}", team_id=principal.team_id)
         found = [each for each in named if each.target.provider in _providers_of(prefix) and _serves(each, model)]
+    found = [each for each in found if not each.target.library]  # A library's credentials are no headers.
     groups = list(dict.fromkeys(each.model_group for each in found))
     allowed = next((group for group in groups if _may_call(principal, group, found, snapshot)), None)
     if found and allowed is None:
@@ -82,7 +84,7 @@ def _of_provider(prefix: Prefix, principal: Principal, snapshot: Snapshot) -> It
     providers = _providers_of(prefix)
     for group in snapshot.groups_seen_by(principal.team_id).values():
         for each in group:
-            if each.target.provider in providers and each.target.api_base:
+            if each.target.provider in providers and each.target.api_base and not each.target.library:
                 yield each
 
 

@@ -23,6 +23,7 @@ from tallystick.calls.replay import Replayer
 from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Route, Router
 from tallystick.calls.settle import Settler
+from tallystick.control.deployment import Deployment
 from tallystick.errors import (
     BadRequest,
     BudgetExceeded,
@@ -31,6 +32,7 @@ from tallystick.errors import (
     NotFound,
     PermissionDenied,
     RateLimited,
+    Untranslatable,
     UpstreamError,
 )
 from tallystick.ledger.event import UsageSource
@@ -40,7 +42,7 @@ from tallystick.routing.failure import FailureKind
 from tallystick.wire.call_options import with_headers
 from tallystick.wire.call_request import NOT_GENERATING, UNBILLED, CallRequest
 from tallystick.wire.reported import AnswerFacts
-from tallystick.wire.responses_reading import ResponsesReading
+from tallystick.wire.responses.reading import ResponsesReading
 from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens, estimate_output_tokens
 from tallystick.wire.usage import Usage
 
@@ -107,7 +109,7 @@ class Pipeline:
             input_tokens_estimate=input_tokens.estimate,
         )
         call.cache = use
-        self._settler.begin(call.intent(), admitted)
+        self._settler.begin(call.intent, admitted)
         try:
             return await self._answer(call, route, admitted, attribution, input_tokens, begun=begun)
         except BaseException as error:
@@ -158,8 +160,15 @@ class Pipeline:
                 headers=headers,
                 settler=self._settler,
                 limits=self._stream_limits,
+                take_over=self._take_over(call, answered.answer) if call.request.is_background else None,
             )
         return await self._settle_plain(call, answered, headers)
+
+    def _take_over(self, call: RunningCall, answer: Answer) -> Callable[[str], bool] | None:
+        """Return what watches a streamed response that goes on in the background when nobody reads it."""
+        if not isinstance(answer.reading, ResponsesReading):
+            return None
+        return lambda upstream_id: self._background.take(call, upstream_id, self._settler)
 
     def _attribute(self, context: CallContext) -> Attribution:
         """Say whom the call belongs to. Raises BadRequest, and PermissionDenied for a customer who is blocked."""
@@ -207,15 +216,20 @@ class Pipeline:
         attribution: Attribution,
         input_tokens: InputTokens,
     ) -> tuple[Answered, Admitted]:
-        """Try one model group after the other. Raises the last one's UpstreamError."""
+        """Try one model group after the other. Raises the last UpstreamError, else Untranslatable."""
+        failed: tuple[UpstreamError | Untranslatable, Deployment] | None = None
         while True:
             try:
                 return await self._attempts.of_group(call, route, admitted), admitted
-            except UpstreamError as error:
-                kind = kind_of_failure(error)
+            except (UpstreamError, Untranslatable) as error:
+                # What a fallback can't be asked says nothing of why the group before it failed.
+                if failed is None or isinstance(error, UpstreamError):
+                    failed = (error, call.deployment)
+                kind = FailureKind.BAD_REQUEST if isinstance(error, Untranslatable) else kind_of_failure(error)
                 following = await self._fall_back(call, route, admitted, attribution, input_tokens, kind)
                 if following is None:
-                    raise
+                    reason, call.deployment = failed
+                    raise reason from None
                 admitted = following
 
     async def _fall_back(
@@ -239,7 +253,7 @@ class Pipeline:
                 continue
             call.deployment = following.deployments[0]
             try:
-                self._settler.readmit(call.intent(), following)
+                self._settler.readmit(call.intent, following)
             except LedgerUnavailable:
                 break
             self._settler.count_fallback(kind)
@@ -249,7 +263,10 @@ class Pipeline:
         return None
 
     async def _settle_plain(self, call: RunningCall, answered: Answered, headers: Headers) -> PlainAnswer:
-        """Meter a whole answer and put its event into the journal before it leaves."""
+        """Meter a whole answer and put its event into the journal before it leaves.
+
+        Raises UpstreamRefused where the answer is one.
+        """
         answer, reading = answered
         assert reading is not None
         facts = reading.facts
@@ -268,6 +285,9 @@ class Pipeline:
             failure=Failure.reported(facts.error) if facts.error is not None else NO_FAILURE,
         )
         await self._settler.end(event)
+        if reading.refusal is not None:
+            reading.refusal.headers = [*headers, *cost_header(event)]
+            raise reading.refusal
         types = answer.reading.content_types
         content_type = answer.content_type if types is None else types.plain
         if call.cache is not None and event.status == "success":

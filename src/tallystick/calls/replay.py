@@ -46,7 +46,7 @@ class Replayer:
         call = RunningCall(
             context=context, attribution=attribution, deployment=route.deployments[0], input_tokens_estimate=0
         )
-        self._settler.begin(call.replay_intent(answer), admitted)
+        self._settler.begin(lambda: call.replay_intent(answer), admitted)
         event = call.replay_event(answer, ended_at=self._settler.now())
         await self._settler.end(event)
         headers = [

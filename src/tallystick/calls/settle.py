@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from tallystick.calls.admission import Admitted
@@ -29,25 +30,18 @@ class Settler:
     def now(self) -> datetime:
         return self._clock.now()
 
-    def begin(self, intent: SpendEvent, admitted: Admitted) -> None:
-        """Write the intent; the call's holds end with its event from now on.
+    def begin(self, make_intent: Callable[[], SpendEvent], admitted: Admitted) -> None:
+        """Make the intent and write it; the call's holds end with its event from now on.
 
-        Raises LedgerUnavailable when the journal can't take the call; then they have ended.
+        Raises LedgerUnavailable when the journal can't take the call; then, as after any error, they have ended.
         """
-        try:
-            self._journal.append_intent(intent)
-        except BaseException:
-            admitted.cancel()
-            raise
-        self._running[intent.event_id] = admitted
+        self.readmit(make_intent, admitted)
         self._metrics.open_calls.inc()
 
-    def readmit(self, intent: SpendEvent, admitted: Admitted) -> None:
-        """The call goes on in another model group, with other holds: write its intent anew.
-
-        Raises LedgerUnavailable when the journal can't take it; then the new holds have ended.
-        """
+    def readmit(self, make_intent: Callable[[], SpendEvent], admitted: Admitted) -> None:
+        """The call goes on in another model group, with other holds: write its intent anew. See `begin`."""
         try:
+            intent = make_intent()
             self._journal.append_intent(intent)
         except BaseException:
             admitted.cancel()

@@ -8,12 +8,12 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from tallystick.errors import BadRequest
-from tallystick.wire.anthropic_request import parse_messages
+from tallystick.wire.anthropic.request import parse_messages
 from tallystick.wire.call_options import RoutingBody
 from tallystick.wire.call_request import CallRequest, Endpoint
 from tallystick.wire.gateway_fields import GATEWAY_FIELDS
-from tallystick.wire.openai_request import parse_request
-from tallystick.wire.responses_request import parse_responses
+from tallystick.wire.openai.request import parse_request
+from tallystick.wire.responses.request import parse_responses
 
 Method = Literal["completion", "text_completion", "embedding", "responses", "messages"]
 

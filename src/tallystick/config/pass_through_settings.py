@@ -16,9 +16,9 @@ from tallystick.config.record import Frozen, Seconds
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 METHODS: Final[tuple[Method, ...]] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 RESERVED: Final = frozenset(
-    {"access_group", "active", "audit", "budget", "callbacks", "config", "credentials", "customer", "docs", "end_user",
-     "get", "global", "health", "key", "ledger", "metrics", "model", "model_group", "openapi.json", "organization",
-     "provider", "routes", "spend", "tag", "team", "ui", "user"}
+    {"access_group", "active", "audit", "budget", "cache", "callbacks", "config", "credentials", "customer", "docs",
+     "end_user", "get", "global", "health", "key", "ledger", "metrics", "model", "model_group", "openapi.json",
+     "organization", "provider", "routes", "spend", "tag", "team", "ui", "user"}
 )  # fmt: skip
 """First parts of paths that are the gateway's own."""
 _SHARED: Final = re.compile(r"/(?:v\d[a-z0-9]*)?")

@@ -85,6 +85,14 @@ class UpstreamSettings(Frozen):
             file=("litellm_settings.drop_params",),
         ),
     ] = False
+    unknown_providers: Annotated[
+        Literal["any-llm", "litellm"] | None,
+        Given(
+            name="unknown_providers",
+            description="The library that calls providers which Tallystick does not know itself, as if the model were "
+            "`any-llm/<provider>/<model>`; it must be installed. None: a model of such a provider is refused.",
+        ),
+    ] = None
 
 
 class StreamSettings(Frozen):

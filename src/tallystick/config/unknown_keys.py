@@ -9,7 +9,15 @@ from typing import Any, Final
 from tallystick.config import litellm_keys
 from tallystick.config.cache_settings import CACHE_TYPES, CALL_TYPES
 from tallystick.config.database_url import DATABASE_PARTS, REPLICA_SUFFIX, replica_url_from_parts, url_from_parts
-from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelEntry, ModelInfo, is_price_field
+from tallystick.config.model_list import (
+    BATCH_PRICE_FIELDS,
+    PRICE_FIELDS,
+    LitellmParams,
+    ModelEntry,
+    ModelInfo,
+    is_of_library,
+    is_price_field,
+)
 from tallystick.config.places import OWN_PREFIX, SettingEntry
 from tallystick.config.problems import show_path
 from tallystick.config.redis_settings import CACHE_PARTS, parts_of_cache
@@ -124,14 +132,16 @@ def _models(model_list: Any) -> Iterator[str]:  # Any: not yet checked; Settings
 
 def _parameters(parameters: Any, where: tuple[str | int, ...]) -> Iterator[str]:
     supported = LitellmParams.model_fields.keys() - {"prices", "extra"}
-    for name in parameters if isinstance(parameters, dict) else ():
+    if not isinstance(parameters, dict) or is_of_library(parameters.get("model")):
+        return
+    for name in parameters:
         path = show_path((*where, name))
         if name in supported or is_price_field(name):
             continue
         if name in litellm_keys.LITELLM_PARAMS:
             yield f"{path}: {NOT_YET}"
         else:
-            yield _unknown(path, name, supported | PRICE_FIELDS | litellm_keys.LITELLM_PARAMS)
+            yield _unknown(path, name, supported | PRICE_FIELDS | BATCH_PRICE_FIELDS | litellm_keys.LITELLM_PARAMS)
 
 
 def _facts(facts: Any, where: tuple[str | int, ...]) -> Iterator[str]:
@@ -144,7 +154,7 @@ def _facts(facts: Any, where: tuple[str | int, ...]) -> Iterator[str]:
         if name in litellm_keys.LITELLM_PARAMS and "cost" in name:
             yield f"{path}: {NOT_YET}"
         elif "cost" in name or difflib.get_close_matches(name, ("base_model",), cutoff=0.8):
-            yield _unknown(path, name, supported | PRICE_FIELDS)
+            yield _unknown(path, name, supported | PRICE_FIELDS | BATCH_PRICE_FIELDS)
 
 
 def _unknown(path: str, name: str, known: Collection[str]) -> str:

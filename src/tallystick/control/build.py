@@ -12,7 +12,7 @@ import msgspec
 from tallystick.config.settings import Settings
 from tallystick.control.assemble import assemble
 from tallystick.control.candidates import Candidate, candidate_of_object, candidates_of_file
-from tallystick.control.deployment import Deployment, LeftOut, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.objects import ControlObject, Kind
 from tallystick.control.pass_through import PassThrough, PassThroughEndpoint
 from tallystick.control.pass_through_build import build_pass_through, check_endpoints, endpoint_of_object
@@ -21,9 +21,12 @@ from tallystick.control.resolve import Around, Resolved, resolve
 from tallystick.control.resolving import CannotServe
 from tallystick.control.sealer import Sealer
 from tallystick.control.secret_fields import masked
+from tallystick.control.snapshot import LeftOut, Snapshot
 from tallystick.control.store import Loaded
 from tallystick.control.surroundings import Written, read_written
 from tallystick.errors import ConfigError, TallystickError
+from tallystick.providers.base import InvalidTarget
+from tallystick.providers.library_target import require_library
 from tallystick.runtime.clock import Clock
 
 NOTHING_LOADED: Final = Loaded(revision=0, objects=())
@@ -83,6 +86,7 @@ class SnapshotBuilder:
         An entry whose credential is not in the file may find it in the database.
         """
         around = self._around_of(self._read(NOTHING_LOADED, []))
+        _check_library(self.settings)
         check_endpoints(self.settings.pass_through.endpoints, around)
         in_file = {entry.credential_name for entry in self.settings.credential_list}
         for candidate in self._of_file:
@@ -206,6 +210,7 @@ class SnapshotBuilder:
             now=self._clock.now(),
             timeout_seconds=written.settings.timeout_seconds,
             drop_params=self.settings.upstream.drop_params,
+            unknown_providers=self.settings.upstream.unknown_providers or "",
             stream_timeout_seconds=written.settings.stream_timeout_seconds,
             parallel_requests=self.settings.rates.deployment_parallel_requests,
             note_change=self._note_change,
@@ -286,6 +291,15 @@ def _credential_name(held: ControlObject) -> str:
 
 def _left_out(deployment_id: str, name: str, reason: str) -> LeftOut:
     return LeftOut(kind=Kind.MODEL, object_id=deployment_id, name=name, reason=reason)
+
+
+def _check_library(settings: Settings) -> None:
+    library = settings.upstream.unknown_providers
+    try:
+        if library is not None:
+            require_library(library)
+    except InvalidTarget as error:
+        raise ConfigError(str(error), key_path="general_settings.unknown_providers") from error
 
 
 def _kinds(settings: Settings) -> tuple[Kind, ...]:

@@ -11,7 +11,7 @@ import msgspec
 import pydantic
 
 from tallystick.config.accounting_settings import CostSettings
-from tallystick.config.model_list import ModelEntry
+from tallystick.config.model_list import ModelEntry, is_of_library
 from tallystick.config.references import resolve_text
 from tallystick.control.candidates import Candidate
 from tallystick.control.deployment import Deployment, DeploymentRates
@@ -19,6 +19,7 @@ from tallystick.control.prices import PriceList
 from tallystick.control.resolving import CannotServe
 from tallystick.control.wildcards import is_wildcard, model_for
 from tallystick.errors import ConfigError
+from tallystick.pricing.batch_price import batch_sheet
 from tallystick.pricing.overrides import deployment_sheet
 from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import InvalidTarget, Target
@@ -49,6 +50,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """None: as `timeout_seconds`, or the deployment's own."""
     drop_params: bool = False
     """On a deployment that does not say it itself."""
+    unknown_providers: str = ""
+    """The library that calls providers which are not known; '': none."""
     parallel_requests: int | None = None
     """On a deployment that does not say it itself."""
     note_change: Callable[[datetime | None], None] = lambda _: None
@@ -74,6 +77,7 @@ def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -
         model_group=group,
         target=target,
         price=price.sheet,
+        batch_price=batch_sheet(price.sheet, prices=entry.batch_prices, factor=around.costs.batch_price_factor),
         weight=params.weight,
         order=params.order,
         tags=params.tags,
@@ -157,6 +161,8 @@ def _target(entry: ModelEntry, around: Around) -> Target:
             stream_idle_seconds=params.stream_timeout or around.stream_timeout_seconds or timeout,
             aws=params.aws,
             options=_options(entry),
+            params=_library_params(entry),
+            unknown_providers=around.unknown_providers,
             environment=around.environment,
         )
     except InvalidTarget as error:
@@ -170,6 +176,14 @@ def _options(entry: ModelEntry) -> dict[str, object]:
     if entry.model_info.mode == _RESPONSES_MODE:
         options[SPEAKS_RESPONSES] = True
     return options
+
+
+def _library_params(entry: ModelEntry) -> dict[str, object]:
+    """Return what a library is given besides key and base: where it is named, all that is none of our parameters."""
+    params = entry.litellm_params
+    given = {name: getattr(params, name) for name in ("api_version", "organization", *VERTEX_PARAMS)}
+    extra = params.extra if is_of_library(params.model) else {}
+    return {name: value for name, value in {**given, **params.aws, **extra}.items() if value is not None}
 
 
 class _Price(NamedTuple):

@@ -15,17 +15,19 @@ from tallystick.access.authenticator import Authenticator
 from tallystick.access.presented import presented_key
 from tallystick.access.principal import Principal
 from tallystick.access.route_access import RouteKind, require_route
+from tallystick.calls.batches.jobs import JobContext
 from tallystick.calls.call import PASS_THROUGH, CallContext
 from tallystick.calls.kept_responses import KeptResponses
 from tallystick.calls.metered_stream import MeteredStream
-from tallystick.calls.model_choice import callable_models
+from tallystick.calls.model_choice import callable_models, is_of_wildcard
 from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.plain_answer import PlainAnswer
-from tallystick.control.deployment import Snapshot
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
 from tallystick.gateway.call_paths import CallPath, find_call, key_in_query
 from tallystick.gateway.health import HealthPages
+from tallystick.gateway.held import HeldObjects, HeldPath, HeldRequest, find_held, refuse_method, serve_held
 from tallystick.gateway.http import (
     ASGIApp,
     ClientGone,
@@ -46,9 +48,9 @@ from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
 from tallystick.runtime.telemetry import Metrics
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.gemini_request import GEMINI_DIALECTS
+from tallystick.wire.gemini.request import GEMINI_DIALECTS
 from tallystick.wire.model_list import render_model, render_model_list
-from tallystick.wire.openai_request import OPENAI
+from tallystick.wire.openai.request import OPENAI
 
 log = structlog.get_logger()
 
@@ -77,6 +79,7 @@ class Gateway:
         snapshot: Callable[[], Snapshot],
         health: HealthPages,
         kept_responses: KeptResponses,
+        held: HeldObjects,
         fallback: ASGIApp,
         clock: Clock,
         metrics: Metrics,
@@ -89,6 +92,7 @@ class Gateway:
         self._snapshot = snapshot
         self._health = health
         self._kept_responses = kept_responses
+        self._held = held
         self._fallback = fallback
         self._clock = clock
         self._metrics = metrics
@@ -109,6 +113,8 @@ class Gateway:
             await self._serve(scope, receive, send, call=None, model=None)
         elif (kept := find_kept(path)) is not None:
             await self._serve(scope, receive, send, call=None, model=None, kept=kept)
+        elif (held := find_held(path)) is not None:
+            await self._hold(scope, receive, send, held)
         elif (page := self._health.page(path)) is not None:
             await page(scope, receive, send)
         elif (passed := self._passed.find(path)) is not None:
@@ -188,6 +194,27 @@ class Gateway:
 
         await self._respond(send, passed.dialect, answer)
 
+    async def _hold(self, scope: Scope, receive: Receive, send: Send, held: HeldPath) -> None:
+        """Answer a request about files or batches that upstreams keep, or say why not."""
+
+        async def answer(begun: _Begun) -> None:
+            headers = dict(scope["headers"])
+            principal = await self._authenticate(self._token(headers, b""))
+            require_route(principal, RouteKind.CALL, scope["path"], *held.spellings)
+            method = scope["method"]
+            if method not in held.methods:
+                await refuse_method(held, begun.send, ids=begun.ids)
+                return
+            body = b""
+            if method == "POST":
+                self._check_admitting()
+                body = await read_body(receive, headers=headers, bytes_max=self._limits.body_bytes_max)
+            context = JobContext(begun.event_id, principal, headers, _client_address(scope))
+            asked = HeldRequest(method, scope["query_string"], context, body)
+            await serve_held(self._held, held, asked, begun.send, ids=begun.ids)
+
+        await self._respond(send, OPENAI, answer)
+
     async def _respond(self, send: Send, dialect: str, answer: Callable[[_Begun], Awaitable[None]]) -> None:
         """Give a request its id, have it answered, and say in a dialect what went wrong."""
         started_at = truncate_to_millisecond(self._clock.now())
@@ -231,11 +258,13 @@ class Gateway:
         await serve_kept(self._kept_responses, kept, principal, send, method=method, query=query, ids=ids)
 
     async def _show_models(self, scope: Scope, send: Send, principal: Principal, ids: HeaderList) -> None:
-        names = list(callable_models(principal, self._snapshot()))
+        snapshot = self._snapshot()
+        with_wildcards = b"return_wildcard_routes=true" in scope["query_string"].lower().split(b"&")
+        names = list(callable_models(principal, snapshot, wildcards=with_wildcards))
         asked = _MODEL_PATH.fullmatch(scope["path"])
         if asked is None:
             await send_answer(send, 200, render_model_list(names, created=self._started_at), ids)
-        elif asked["model"] in names:
+        elif asked["model"] in names or is_of_wildcard(principal, asked["model"], snapshot):
             await send_answer(send, 200, render_model(asked["model"], created=self._started_at), ids)
         else:
             raise NotFound(f"There is no model '{asked['model'][:256]}'; GET /v1/models lists them.", param="model")

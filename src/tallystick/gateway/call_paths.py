@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_plus
 
-from tallystick.wire.anthropic_request import ANTHROPIC, parse_messages
+from tallystick.wire.anthropic.request import ANTHROPIC, parse_messages
 from tallystick.wire.call_request import MEDIA, CallRequest, Endpoint
 from tallystick.wire.form import is_form
-from tallystick.wire.gemini_request import (
+from tallystick.wire.gemini.request import (
     GEMINI,
     GEMINI_ARRAY,
     parse_gemini,
     parse_gemini_array,
     parse_gemini_stream,
 )
-from tallystick.wire.media_request import parse_media, parse_media_form
-from tallystick.wire.openai_request import OPENAI, parse_request
-from tallystick.wire.responses_request import RESPONSES, parse_responses
+from tallystick.wire.media.request import parse_media, parse_media_form
+from tallystick.wire.openai.request import OPENAI, parse_request
+from tallystick.wire.responses.request import RESPONSES, parse_responses
 
 
 class Parse(Protocol):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from tallystick.access.principal import Principal
 from tallystick.access.route_access import RouteKind, require_route
 from tallystick.calls.passed_call import Passage
 from tallystick.config.pass_through_settings import METHODS
-from tallystick.control.deployment import Snapshot
 from tallystick.control.pass_through import PassThroughEndpoint
+from tallystick.control.snapshot import Snapshot
+from tallystick.errors import BadRequest
 from tallystick.gateway.http import Scope
 from tallystick.gateway.passed_paths import checked_path, checked_query, find_prefix, passed_headers
 from tallystick.providers.passing import PassedRequest
 from tallystick.wire.call_request import CallRequest
-from tallystick.wire.openai_reading import USAGE_HIDDEN
-from tallystick.wire.openai_request import OPENAI
-from tallystick.wire.passed_operations import PREFIXES, Operation, Prefix, find_operation
-from tallystick.wire.passed_request import PassedBody, asking_usage, read_passed_body
+from tallystick.wire.openai.reading import USAGE_HIDDEN
+from tallystick.wire.openai.request import OPENAI
+from tallystick.wire.passed.operations import PREFIXES, Operation, Prefix, find_operation
+from tallystick.wire.passed.request import PassedBody, asking_usage, read_passed_body
 
 ANYBODY: Final = Principal(key_hash="")
 """Who calls an endpoint that asks for no key."""
@@ -85,9 +86,12 @@ class PassedPaths:
         query = checked_query(scope["query_string"], key=key, key_names=names)
         read = read_passed_body(body, headers.get(b"content-type", b"").decode("latin-1").strip())
         operation = Operation(passed.endpoint.path) if passed.endpoint is not None else _operation(passed, path, query)
+        if passed.prefix is not None:
+            _require_readable(read, operation, path, headers, method=scope["method"])
         if operation.as_array:
             query = "&".join(part for part in (_without_alt(query), "alt=sse") if part)
-        if passed.prefix == "openai" and operation.endpoint in _USAGE_ASKED and read.stream and not read.wants_usage:
+        asks = operation.dialect == OPENAI and operation.endpoint in _USAGE_ASKED
+        if asks and read.stream and not read.wants_usage:
             body, operation = asking_usage(body), operation._replace(stream=USAGE_HIDDEN)
         request = PassedRequest(
             method=scope["method"],
@@ -114,6 +118,23 @@ class PassedPaths:
 def _operation(passed: PassedPath, path: str, query: str) -> Operation:
     assert passed.prefix is not None
     return find_operation(passed.prefix, path, query)
+
+
+def _require_readable(
+    read: PassedBody, operation: Operation, path: str, headers: Mapping[bytes, bytes], *, method: str
+) -> None:
+    """Raise BadRequest for a body that only the provider can read: which model it names and what it costs is unknown.
+
+    Files may be of any kind, where the path takes them or they say that they are no JSON.
+    """
+    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity"):
+        raise BadRequest("A body that is compressed can't be passed to a provider: leave content-encoding out.")
+    if read.is_json or read.is_form:
+        return
+    is_call = operation.endpoint != "pass_through" and method == "POST"
+    says_json = b"json" in headers.get(b"content-type", b"json").lower()
+    if is_call or (read.is_unreadable and says_json and not path.startswith("upload/")):
+        raise BadRequest("The body must be a JSON object in UTF-8.")
 
 
 def _call_request(operation: Operation, read: PassedBody, body: bytes, scope: Scope) -> CallRequest:

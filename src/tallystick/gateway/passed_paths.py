@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import unquote, unquote_plus
 
 from tallystick.errors import BadRequest
-from tallystick.wire.passed_operations import PREFIXES, Prefix
+from tallystick.wire.passed.operations import PREFIXES, Prefix
 
 _PATH_BYTES_MAX: Final = 8 * 1024
 _DECODED_TIMES: Final = 4

@@ -61,6 +61,8 @@ UNITS: Mapping[str, Unit] = {
         # Hours, not seconds: prices per hour, minute and second are all whole numbers per hour.
         Unit(name="hours", counted="milliseconds", quantity_per_unit=_MILLISECONDS_PER_HOUR),
         Unit(name="searches", counted="searches"),
+        Unit(name="file_searches", counted="file_searches"),
+        Unit(name="code_sessions", counted="code_sessions"),
         Unit(name=_REQUESTS, counted=""),
     )
 }

@@ -23,7 +23,7 @@ from tallystick.pricing.price import PriceSheet, Rate, Tier
 
 _SECONDS_PER_HOUR = 3600
 
-UNITS_OF_PRICE_FIELDS: Mapping[str, tuple[str, int]] = {
+UNITS_OF_PRICE_FIELDS: Mapping[str, tuple[str, int | Decimal]] = {
     # LiteLLM's field -> our unit, and what to multiply a price by to have it per our unit.
     "input_cost_per_token": ("input", 1),
     "output_cost_per_token": ("output", 1),
@@ -42,6 +42,8 @@ UNITS_OF_PRICE_FIELDS: Mapping[str, tuple[str, int]] = {
     "output_cost_per_pixel": ("pixels", 1),
     "input_cost_per_character": ("characters", 1),
     "input_cost_per_query": ("searches", 1),
+    "file_search_cost_per_1k_calls": ("file_searches", Decimal("0.001")),
+    "code_interpreter_cost_per_session": ("code_sessions", 1),
     "input_cost_per_second": ("hours", _SECONDS_PER_HOUR),
     "output_cost_per_second": ("hours", _SECONDS_PER_HOUR),
     "input_cost_per_request": ("requests", 1),

@@ -10,9 +10,9 @@ from tallystick.providers.base import Answer, Target
 from tallystick.providers.destination import Destination
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import RawAnswer, Transport
-from tallystick.wire.anthropic_reading import PASSED_THROUGH
-from tallystick.wire.anthropic_request import ANTHROPIC, upstream_body
-from tallystick.wire.anthropic_upstream import AnthropicUpstream
+from tallystick.wire.anthropic.reading import PASSED_THROUGH
+from tallystick.wire.anthropic.request import ANTHROPIC, upstream_body
+from tallystick.wire.anthropic.upstream import AnthropicUpstream
 from tallystick.wire.call_request import UNBILLED, CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.native_reading import COUNTED

@@ -15,7 +15,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where a deployment's calls go. Resolved once, when the configuration is loaded; never logged."""
 
     provider: str
-    """The prefix of `litellm_params.model`: openai, groq, demo …"""
+    """The prefix of `litellm_params.model`: openai, groq, demo …; of a library's model, the one behind the library."""
     model: str
     """What the upstream calls the model."""
     api_base: str
@@ -30,10 +30,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter needs besides, such as `mock_response`."""
     drop_params: bool = False
     """Whether fields of a request that the upstream's dialect can't say are dropped, not refused."""
+    library: str = ""
+    """The library that calls it: `any-llm` or `litellm`; '': we do."""
     timeout_seconds: float = 600.0
     """Until the whole answer is there; for a stream, until its first byte."""
     stream_idle_seconds: float = 600.0
     """The longest pause inside a stream. A stream has no total timeout."""
+
+    @property
+    def served_by(self) -> str:
+        """The name in the table of providers."""
+        return self.library or self.provider
 
 
 class InvalidTarget(ValueError):

@@ -17,8 +17,8 @@ from tallystick.providers.base import Answer, Target
 from tallystick.providers.destination import Destination
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import RawAnswer, Transport
-from tallystick.wire.anthropic_request import ANTHROPIC
-from tallystick.wire.bedrock_invoke import (
+from tallystick.wire.anthropic.request import ANTHROPIC
+from tallystick.wire.bedrock.invoke import (
     CountedReading,
     InvokedReading,
     count_body,
@@ -26,7 +26,7 @@ from tallystick.wire.bedrock_invoke import (
     invoke_body,
     speaks_anthropic,
 )
-from tallystick.wire.bedrock_upstream import Converse
+from tallystick.wire.bedrock.upstream import Converse
 from tallystick.wire.call_request import UNBILLED, CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import Reading

@@ -16,7 +16,7 @@ from tallystick.errors import UpstreamRefused
 from tallystick.providers.base import Answer
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.error_envelope import envelope
-from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
+from tallystick.wire.openai.reading import USAGE_HIDDEN, USAGE_SHOWN
 from tallystick.wire.token_estimate import estimate_input_tokens
 
 JSON = "application/json"

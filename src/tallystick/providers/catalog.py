@@ -12,6 +12,7 @@ import msgspec
 
 from tallystick.providers.aws_target import AWS_IDENTITY, bedrock_place
 from tallystick.providers.base import InvalidTarget, Target
+from tallystick.providers.library_target import LIBRARY_ACCESS, PACKAGES, LibraryAccess, library_access, library_model
 from tallystick.providers.openai_compatible import ASK_USAGE
 from tallystick.providers.vertex import VERTEX_CREDENTIALS, VERTEX_PARAMS, VERTEX_STYLE, WrongVertex, find_vertex
 
@@ -22,7 +23,7 @@ MOCK_RESPONSE = "mock_response"
 _UPSTREAM_TIMEOUT_SECONDS = 600.0
 
 
-Adapter = Literal["openai", "anthropic", "bedrock", "cohere", "gemini", "demo", "mock"]
+Adapter = Literal["openai", "anthropic", "bedrock", "cohere", "gemini", "any-llm", "litellm", "demo", "mock"]
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +108,8 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "custom_openai": _OWN_SERVER,
     "openai_like": _OWN_SERVER,
+    "any-llm": Family(adapter="any-llm", key_required=False),
+    "litellm": Family(adapter="litellm", key_required=False),
     "demo": Family(adapter="demo", is_local=True, key_required=False),
     "mock": Family(adapter="mock", is_local=True, key_required=False),
 }
@@ -122,20 +125,23 @@ _COHERE_ENDPOINT = re.compile(r"(?:/v[12](?:/(?:chat|embed|rerank))?)$")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 
 
-def split_model(provider_model: str, *, has_api_base: bool = False) -> tuple[str, str]:
+def split_model(provider_model: str, *, has_api_base: bool = False, unknown: str = "") -> tuple[str, str]:
     """Split `provider/name` at the first slash. Of a bare name, an api_base or how it begins tells the provider.
 
-    Raises InvalidTarget that lists the providers.
+    `unknown` is the library that calls providers which are not listed here; then it is the provider, and what is given
+    the name. Raises InvalidTarget that lists the providers.
     """
     provider, slash, name = provider_model.partition("/")
     if slash and provider in FAMILIES:
-        if not name:
+        if not name and provider not in PACKAGES:
             raise InvalidTarget("model", f"'{provider_model}' names no model: write {provider}/<model>")
         return provider, name
     if not slash and provider_model.startswith("claude-") and not has_api_base:
         return "anthropic", provider_model
     if not slash and (has_api_base or _OPENAI_NAME.match(provider_model)):
         return "openai", provider_model
+    if slash and unknown:
+        return unknown, provider_model
     known = ", ".join(sorted(FAMILIES))
     what = f"'{provider}' is not a provider" if slash else f"'{provider_model}' has no provider"
     raise InvalidTarget("model", f"{what}: write <provider>/<model> with one of {known}")
@@ -155,26 +161,36 @@ def build_target(
     options: Mapping[str, object] | None = None,
     aws: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
+    unknown_providers: str = "",
+    params: Mapping[str, object] | None = None,
 ) -> Target:
     """Resolve one deployment. Key and base may come from `environment` under the provider's usual names.
 
-    `aws` has the parameters whose names begin so. Raises InvalidTarget that says what would be right.
+    `aws` has the parameters whose names begin so, `params` those that only libraries know; `unknown_providers` names
+    the library that calls what is not listed here. Raises InvalidTarget that says what would be right.
     """
-    provider, model = split_model(provider_model, has_api_base=bool(api_base))
+    provider, model = split_model(provider_model, has_api_base=bool(api_base), unknown=unknown_providers)
     family = FAMILIES[provider]
     options = dict(options or {})
+    library = provider if provider in PACKAGES else ""
+    if library:
+        provider, model = library_model(library, model)
     if not family.asks_usage:
         options.setdefault(ASK_USAGE, False)
+    bare = Target(
+        provider=provider,
+        model=model,
+        api_base="",
+        options=options,
+        library=library,
+        drop_params=drop_params,
+        timeout_seconds=timeout_seconds,
+        stream_idle_seconds=stream_idle_seconds,
+    )
     if family.is_local or MOCK_RESPONSE in options:
-        return Target(
-            provider=provider,
-            model=model,
-            api_base="",
-            options=options,
-            drop_params=drop_params,
-            timeout_seconds=timeout_seconds,
-            stream_idle_seconds=stream_idle_seconds,
-        )
+        return bare
+    if library:
+        return _at_library(bare, library_access(library, api_key, api_base, extra_headers or {}, params or {}))
     given = environment or {}
     key, own_base = _key_and_base(family, api_key, api_base, given)
     if family.adapter == "bedrock":
@@ -196,20 +212,17 @@ def build_target(
         path_style = "azure"
         base = base.partition("/openai/deployments/")[0].removesuffix("/openai")
         query = urlencode({"api-version": api_version or given.get("AZURE_API_VERSION") or AZURE_API_VERSION})
-    if provider == "huggingface" and not own_base:
-        model = _huggingface_model(model)
-    return Target(
-        provider=provider,
-        model=model,
-        api_base=base,
-        headers={**login, **_headers(provider, key, organization, extra_headers or {})},
-        query=query,
-        path_style=path_style,
-        options=options,
-        drop_params=drop_params,
-        timeout_seconds=timeout_seconds,
-        stream_idle_seconds=stream_idle_seconds,
+    headers = {**login, **_headers(provider, key, organization, extra_headers or {})}
+    model = _huggingface_model(model) if provider == "huggingface" and not own_base else model
+    return msgspec.structs.replace(
+        bare, model=model, api_base=base, headers=headers, query=query, path_style=path_style, options=options
     )
+
+
+def _at_library(bare: Target, access: LibraryAccess) -> Target:
+    """Return a target that a library calls; of its address people see no login."""
+    base, _ = _without_login(access.api_base)
+    return msgspec.structs.replace(bare, api_base=base, options={LIBRARY_ACCESS: access})
 
 
 def _key_and_base(

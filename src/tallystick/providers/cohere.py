@@ -7,12 +7,12 @@ from tallystick.providers.base import Answer, Target
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import RawAnswer, Transport
 from tallystick.wire.call_request import CallRequest
-from tallystick.wire.cohere_embeddings import EmbeddedReading, write_embed
-from tallystick.wire.cohere_upstream import CohereChat
+from tallystick.wire.cohere.embeddings import EmbeddedReading, write_embed
+from tallystick.wire.cohere.upstream import CohereChat
 from tallystick.wire.conversation import Written
 from tallystick.wire.embeddings import read_embedding_request
-from tallystick.wire.media_answer import media_reading
-from tallystick.wire.media_request import media_body
+from tallystick.wire.media.answer import media_reading
+from tallystick.wire.media.request import media_body
 from tallystick.wire.translation import refuse_unsaid
 
 _OF_FIRST_RERANK = (b'"return_documents"', b'"rank_fields"', b'"max_chunks_per_doc"')

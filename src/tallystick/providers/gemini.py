@@ -16,11 +16,13 @@ from tallystick.providers.vertex import VERTEX_CREDENTIALS, VERTEX_STYLE
 from tallystick.wire.call_request import UNBILLED, CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import Reading
-from tallystick.wire.gemini_embeddings import EmbeddingsReading, write_embeddings
-from tallystick.wire.gemini_native import GeminiReading
-from tallystick.wire.gemini_request import GEMINI_ARRAY, GEMINI_DIALECTS, upstream_body
-from tallystick.wire.gemini_upstream import Gemini
+from tallystick.wire.embeddings import read_embedding_request
+from tallystick.wire.gemini.embeddings import EmbeddingsReading, write_embed
+from tallystick.wire.gemini.native import GeminiReading
+from tallystick.wire.gemini.request import GEMINI_ARRAY, GEMINI_DIALECTS, upstream_body
+from tallystick.wire.gemini.upstream import Gemini
 from tallystick.wire.native_reading import COUNTED
+from tallystick.wire.translation import refuse_unsaid
 
 _EMBEDDINGS: Final = frozenset(("batchEmbedContents", "embedContent"))
 _GENERATE, _STREAM, _EMBED = "generateContent", "streamGenerateContent", "batchEmbedContents"
@@ -71,9 +73,11 @@ class GeminiModels:
 
     async def _embed(self, request: CallRequest, target: Target) -> Answer:
         _require_embeddings(request, target)
-        written = write_embeddings(request, model=target.model, drops=_drops(request, target))
-        answer = await self._ask(target, _EMBED, written.body, stream=False)
-        return _answer(answer, EmbeddingsReading(model=target.model, as_base64=written.as_base64))
+        asked = read_embedding_request(request)
+        unsaid = asked.unsaid if not asked.input_type else (*asked.unsaid, "input_type")
+        refuse_unsaid(request, unsaid, dialect=_DIALECTS[False].name, drop_params=target.drop_params)
+        answer = await self._ask(target, _EMBED, write_embed(asked, model=target.model), stream=False)
+        return _answer(answer, EmbeddingsReading(model=target.model, as_base64=asked.as_base64))
 
     async def _ask(self, target: Target, method: str, body: bytes, *, stream: bool) -> RawAnswer:
         # Always as events: an array of JSON is not to be told from a plain answer before its end.
@@ -116,10 +120,6 @@ def _answer(answer: RawAnswer, reading: Reading) -> Answer:
         body=answer.body,
         chunks=answer.chunks,
     )
-
-
-def _drops(request: CallRequest, target: Target) -> bool:
-    return target.drop_params if request.drop_params is None else request.drop_params
 
 
 def _require_embeddings(request: CallRequest, target: Target) -> None:

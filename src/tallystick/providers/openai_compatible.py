@@ -12,16 +12,16 @@ from tallystick.providers.transport import RawAnswer, Transport
 from tallystick.wire.call_request import MEDIA, UNBILLED, CallRequest
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import UpstreamDialect
-from tallystick.wire.media_answer import media_reading
-from tallystick.wire.media_request import media_body
+from tallystick.wire.media.answer import media_reading
+from tallystick.wire.media.request import media_body
 from tallystick.wire.native_reading import COUNTED
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
-from tallystick.wire.openai_request import OPENAI, upstream_body
-from tallystick.wire.responses_reading import ResponsesReading
-from tallystick.wire.responses_request import RESPONSES
-from tallystick.wire.responses_request import upstream_body as responses_body
-from tallystick.wire.responses_upstream import ResponsesUpstream
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.reading import USAGE_HIDDEN, USAGE_SHOWN
+from tallystick.wire.openai.request import OPENAI, upstream_body
+from tallystick.wire.responses.reading import ResponsesReading
+from tallystick.wire.responses.request import RESPONSES
+from tallystick.wire.responses.request import upstream_body as responses_body
+from tallystick.wire.responses.upstream import ResponsesUpstream
 
 _CHAT = "chat/completions"
 _OWN_MODELS = frozenset(("openai", "azure"))

@@ -10,8 +10,8 @@ from tallystick.providers.base import Target
 from tallystick.providers.destination import Destination
 from tallystick.providers.openai_compatible import endpoint_url
 from tallystick.providers.transport import RawAnswer, Transport
-from tallystick.wire.responses_request import RESPONSES
-from tallystick.wire.responses_upstream import ResponsesUpstream
+from tallystick.wire.responses.request import RESPONSES
+from tallystick.wire.responses.upstream import ResponsesUpstream
 
 _SECONDS_MAX: Final = 60.0
 """A whole answer comes at once: nothing is generated for it."""

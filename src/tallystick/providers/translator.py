@@ -13,11 +13,11 @@ from tallystick.wire.call_request import MEDIA, UNBILLED, CallRequest
 from tallystick.wire.caller_dialects import CALLER_DIALECTS
 from tallystick.wire.conversation import Written
 from tallystick.wire.dialect import UpstreamDialect
-from tallystick.wire.gemini_request import GEMINI_DIALECTS
+from tallystick.wire.gemini.request import GEMINI_DIALECTS
 from tallystick.wire.native_reading import COUNTED
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_request import OPENAI, parse_request
-from tallystick.wire.responses_request import RESPONSES
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.request import OPENAI, parse_request
+from tallystick.wire.responses.request import RESPONSES
 from tallystick.wire.token_estimate import estimate_input_tokens
 from tallystick.wire.translation import TranslatedReading, translate
 

@@ -62,8 +62,10 @@ _BY_STATUS: Final = {
     403: FailureKind.PERMISSION,
     404: FailureKind.NOT_FOUND,
     408: FailureKind.TIMEOUT,
-    # Too early, and a conflict with what the upstream does at the moment: both pass, as LiteLLM takes them.
+    # Too early, and a conflict with what the upstream does at the moment: both pass, as LiteLLM takes them. So does the
+    # 424 of Bedrock's ModelErrorException.
     409: FailureKind.INTERNAL,
+    424: FailureKind.INTERNAL,
     425: FailureKind.INTERNAL,
     429: FailureKind.RATE_LIMIT,
     502: FailureKind.BAD_GATEWAY,

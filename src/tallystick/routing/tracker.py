@@ -207,6 +207,7 @@ class Tracker:
         """A call has ended on a deployment that answered it."""
         state, note.state = note.state, None
         assert state is not None
+        state.enter(int(self.monotonic() // 60))
         state.running -= 1
         state.successes += 1
         state.tokens += tokens

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tallystick.wire.anthropic_caller import AnthropicCaller
+from tallystick.wire.anthropic.caller import AnthropicCaller
 from tallystick.wire.dialect import CallerDialect
-from tallystick.wire.gemini_caller import GeminiCaller
-from tallystick.wire.gemini_request import GEMINI, GEMINI_ARRAY
-from tallystick.wire.openai_chat_caller import OpenAIChatCaller
-from tallystick.wire.responses_caller import ResponsesCaller
+from tallystick.wire.gemini.caller import GeminiCaller
+from tallystick.wire.gemini.request import GEMINI, GEMINI_ARRAY
+from tallystick.wire.openai.chat_caller import OpenAIChatCaller
+from tallystick.wire.responses.caller import ResponsesCaller
 
 CALLER_DIALECTS: Mapping[str, CallerDialect] = {
     dialect.name: dialect

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from tallystick.errors import TallystickError
+from tallystick.errors import TallystickError, UpstreamRefused
 from tallystick.wire.call_request import CallRequest
 from tallystick.wire.conversation import Conversation, Written
 from tallystick.wire.reply import Delta, Reply
@@ -151,6 +151,8 @@ class PlainReading(NamedTuple):
 
     facts: AnswerFacts
     body: bytes
+    refusal: UpstreamRefused | None = None
+    """What the caller gets in place of the body: the answer is an error, which its dialect tells by a status."""
 
 
 class ContentTypes(NamedTuple):

@@ -52,11 +52,16 @@ def write_embeddings(vectors: Sequence[msgspec.Raw], *, model: str, usage: Usage
     """Return the body of an answer. Raises msgspec.ValidationError for a vector that is none."""
     tokens = 0 if usage is None else usage.input_tokens or 0
     data = [
-        {"object": "embedding", "index": index, "embedding": _packed(vector) if as_base64 else vector}
+        {"object": "embedding", "index": index, "embedding": packed(_VECTOR.decode(vector)) if as_base64 else vector}
         for index, vector in enumerate(vectors)
     ]
     counts = {"prompt_tokens": tokens, "total_tokens": tokens}
     return _ENCODER.encode({"object": "list", "data": data, "model": model, "usage": counts})
+
+
+def packed(numbers: Sequence[float]) -> str:
+    """Return a vector as OpenAI packs it: single floats, the lowest byte first."""
+    return b64encode(pack(f"<{len(numbers)}f", *numbers)).decode()
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -71,9 +76,3 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VECTOR = msgspec.json.Decoder(list[float], strict=False)
 _ENCODER = msgspec.json.Encoder()
 _KNOWN: Final = frozenset(_Body.__struct_fields__) | _HINTS | GATEWAY_FIELDS
-
-
-def _packed(vector: msgspec.Raw) -> str:
-    """Return a vector as OpenAI packs it: single floats, the lowest byte first."""
-    numbers = _VECTOR.decode(vector)
-    return b64encode(pack(f"<{len(numbers)}f", *numbers)).decode()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tallystick.wire.anthropic_reading import PASSED_THROUGH
-from tallystick.wire.anthropic_request import ANTHROPIC, parse_messages
+from tallystick.wire.anthropic.reading import PASSED_THROUGH
+from tallystick.wire.anthropic.request import ANTHROPIC, parse_messages
 from tallystick.wire.call_request import MEDIA, UNBILLED, CallRequest, Endpoint
 from tallystick.wire.dialect import Reading
 from tallystick.wire.form import is_form
-from tallystick.wire.media_answer import media_reading
-from tallystick.wire.media_request import parse_media, parse_media_form
+from tallystick.wire.media.answer import media_reading
+from tallystick.wire.media.request import parse_media, parse_media_form
 from tallystick.wire.native_reading import COUNTED
-from tallystick.wire.openai_reading import USAGE_HIDDEN, USAGE_SHOWN
-from tallystick.wire.openai_request import parse_request
-from tallystick.wire.responses_reading import ResponsesReading
-from tallystick.wire.responses_request import RESPONSES, parse_responses
+from tallystick.wire.openai.reading import USAGE_HIDDEN, USAGE_SHOWN
+from tallystick.wire.openai.request import parse_request
+from tallystick.wire.responses.reading import ResponsesReading
+from tallystick.wire.responses.request import RESPONSES, parse_responses
 
 Parse = Callable[[Endpoint, bytes], CallRequest]
 

@@ -11,8 +11,8 @@ import re
 
 import msgspec
 
-from tallystick.wire.openai_chunk import StreamChunk, characters_of, read_chunk
-from tallystick.wire.openai_usage import normalize_usage, read_error, reported_cost_nano_usd
+from tallystick.wire.openai.chunk import StreamChunk, characters_of, read_chunk
+from tallystick.wire.openai.usage import normalize_usage, read_error, reported_cost_nano_usd
 from tallystick.wire.reported import ReportedError
 from tallystick.wire.usage import Usage
 

@@ -88,9 +88,9 @@ class TranslatedReading:
     def read_plain(self, body: bytes) -> PlainReading:
         """See Reading."""
         reply = self._upstream.read_reply(body)
-        if reply.error is not None and not reply.parts:
-            raise _refusal(reply.error, body, self._upstream.name)
         facts = AnswerFacts(reply.usage, reply.id, reply.model, reply.reported_cost_nano_usd, reply.error)
+        if reply.error is not None and not reply.parts:
+            return PlainReading(facts, body, _refusal(reply.error, body, self._upstream.name))
         return PlainReading(facts, self._caller.write_reply(reply, created=self._now_seconds()))
 
     def meter(self) -> StreamMeter:

@@ -11,7 +11,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `input_tokens` is the whole prompt, cached parts included; `output_tokens` includes reasoning. The audio and image
     tokens are parts of input or output in the same way; `cache_write_1h_tokens` is a part of `cache_write_tokens`.
     `audio_cache_read_tokens` is a part of `cache_read_tokens`, and not of `audio_input_tokens`, where a provider tells.
-    `pixels` are those of all images; `searches` are also the search units of a rerank.
+    `pixels` are those of all images; `searches` are also the search units of a rerank,
+    `file_searches` those in the provider's own stores, `code_sessions` the containers in which code was run.
     """
 
     input_tokens: int | None = None
@@ -30,3 +31,5 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     searches: int | None = None
     characters: int | None = None
     pixels: int | None = None
+    file_searches: int | None = None
+    code_sessions: int | None = None

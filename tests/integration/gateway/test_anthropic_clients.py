@@ -11,6 +11,7 @@ import anthropic
 import pytest
 from aiohttp import web
 
+from distinct import one_of_each
 from gateway_kit import MASTER_KEY, RunningGateway, running_gateway, scripted
 from upstream import Upstream, running_upstream
 
@@ -41,7 +42,7 @@ async def ask(gateway: RunningGateway, *, stream: bool, **fields: Any) -> anthro
             return await events.get_final_message()
 
 
-@pytest.mark.parametrize("exchange", [pytest.param(each, id=f"{each['provider']}-{each['id']}") for each in CHATS])
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(CHATS)])
 async def test_a_recorded_answer(exchange: dict[str, Any], tmp_path: Path) -> None:
     recorded = exchange["body"].encode()
     is_stream = "event-stream" in exchange["content_type"]
@@ -260,6 +261,69 @@ async def test_another_deployment_may_say_what_one_can_t(tmp_path: Path) -> None
             await ask(gateway, stream=False, extra_body={"top_k": 3})
             event = await gateway.event()
     assert (event.provider, event.status, event.attempts) == ("anthropic", "success", ())
+
+
+async def test_a_fallback_may_say_what_the_group_can_t(tmp_path: Path) -> None:
+    """And one that can't either is no reason to hide why the group failed."""
+    message = {
+        "type": "message",
+        "role": "assistant",
+        "id": "m",
+        "model": "m",
+        "content": [],
+        "stop_reason": "end_turn",
+    }
+
+    async def answer(asked: web.Request, body: dict[str, Any]) -> web.Response:
+        if body["model"] == "failing":
+            return web.json_response({"type": "error", "error": {"type": "api_error", "message": "no"}}, status=503)
+        return web.json_response({**message, "usage": {"input_tokens": 1, "output_tokens": 1}})
+
+    async with running_upstream() as upstream:
+        upstream.answer = answer
+        params = {"api_base": upstream.url, "api_key": "k", "input_cost_per_token": 1, "output_cost_per_token": 1}
+        entries = [
+            {"model_name": name, "litellm_params": {"model": model, **params}}
+            for name, model in (
+                ("public", "openai/gpt-4o"),
+                ("native", "anthropic/claude"),
+                ("down", "anthropic/failing"),
+            )
+        ]
+        router = {"fallbacks": [{"public": ["native"]}, {"down": ["public"]}], "num_retries": 0, "max_fallbacks": 1}
+        async with running_gateway(tmp_path, {"model_list": entries, "router_settings": router}) as gateway:
+            asked = {"model": "public", "max_tokens": 5, "top_k": 3, "messages": [{"role": "user", "content": "x"}]}
+            status, _, headers = await gateway.post("/v1/messages", asked)
+            assert (status, headers["x-litellm-model-group"]) == (200, "native")
+            status, body, headers = await gateway.post("/v1/messages", {**asked, "model": "down"})
+            assert (status, json.loads(body)["error"]["message"]) == (503, "no")
+            assert headers["x-litellm-model-group"] == "down"
+            events = [each.event for each in await gateway.events(2)]
+    assert [(each.status, each.model_group, each.error_class) for each in events] == [
+        ("success", "native", ""),
+        ("failure", "down", "UpstreamRefused"),
+    ]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+async def test_an_error_inside_an_answer_is_billed_as_counted(tmp_path: Path, counted: bool) -> None:
+    """It is a failure for the caller, who gets its status, and yet the upstream has counted what it used."""
+    usage = {"usage": {"prompt_tokens": 12, "completion_tokens": 6, "total_tokens": 18}} if counted else {}
+
+    async def answer(_asked: web.Request, _body: dict[str, Any]) -> web.Response:
+        return web.json_response({"error": {"message": "Slow down", "code": 429}, **usage})
+
+    async with running_upstream() as upstream:
+        upstream.answer = answer
+        async with running_gateway(tmp_path, scripted(upstream.url, "public")) as gateway:
+            with pytest.raises(anthropic.RateLimitError, match="Slow down"):
+                await ask(gateway, stream=False)
+            event = await gateway.event()
+    assert (event.status, event.usage_source) == ("failure", "provider" if counted else "estimated")
+    assert event.cost_nano_usd > 0
+    if counted:
+        assert (event.usage.input_tokens, event.usage.output_tokens) == (12, 6)
+        assert len(upstream.requests) == 1  # What is billed is not asked for again.
 
 
 async def test_an_error_inside_an_answer_with_status_200(tmp_path: Path) -> None:

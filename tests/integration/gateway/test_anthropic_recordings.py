@@ -1,4 +1,4 @@
-"""Every recorded exchange with Anthropic, replayed: natively unchanged, and to an OpenAI client through its own SDK."""
+"""Every recorded exchange with Anthropic, replayed natively: unchanged; one of each shape to an OpenAI client's SDK."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from distinct import one_of_each
 from gateway_kit import AUTHORIZATION, MASTER_KEY, running_gateway
 from tallystick.ledger.event import SpendEvent
 from upstream import running_upstream
@@ -203,7 +204,9 @@ async def test_an_error_keeps_status_type_and_message(exchange: dict[str, Any], 
     assert (event.status, event.error_code, event.cost_nano_usd) == ("failure", "400", 0)
 
 
-@pytest.mark.parametrize("exchange", [each for each in exchanges() if "count" not in each.values[0]["path"]])
+@pytest.mark.parametrize(
+    "exchange", [each for each in one_of_each(exchanges()) if "count" not in each.values[0]["path"]]
+)
 async def test_an_openai_client_understands_it(exchange: dict[str, Any], tmp_path: Path) -> None:
     recorded = exchange["body"].encode()
     is_stream = "event-stream" in exchange["content_type"]

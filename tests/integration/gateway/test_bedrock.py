@@ -56,7 +56,13 @@ class World:
 
 @asynccontextmanager
 async def world(
-    home: Path, plain: bytes = b"", pieces: list[bytes] | None = None, *, status: int = 200, model: str = CLAUDE
+    home: Path,
+    plain: bytes = b"",
+    pieces: list[bytes] | None = None,
+    *,
+    status: int = 200,
+    model: str = CLAUDE,
+    router: dict[str, Any] | None = None,
 ) -> AsyncIterator[World]:
     paths: list[str] = []
 
@@ -81,7 +87,9 @@ async def world(
             "aws_secret_access_key": "wJalrXUtnFEMI",
             "aws_bedrock_runtime_endpoint": upstream.url.removesuffix("/v1"),
         }
-        config = {"model_list": [{"model_name": "public", "litellm_params": params}]}
+        other = {"model_name": "other", "litellm_params": {"model": "openai/x", "mock_response": "made up"}}
+        models = [{"model_name": "public", "litellm_params": params}, other]
+        config: dict[str, Any] = {"model_list": models, "router_settings": router or {}}
         async with running_gateway(home, config) as gateway:
             made = World(gateway, upstream, paths)
             async with made.openai, made.anthropic:
@@ -275,6 +283,30 @@ async def test_an_exception_inside_a_stream(tmp_path: Path) -> None:
     assert event.usage_source == "estimated"
 
 
+@pytest.mark.parametrize("speaks", ["openai", "anthropic"])
+async def test_an_exception_as_a_streams_first_message_is_left_for_another_deployment(
+    tmp_path: Path, speaks: str
+) -> None:
+    """The status was 200 by then. A 424, which is what such an exception means elsewhere, passes too."""
+    pieces = [kit.exception("modelStreamErrorException", "The model failed.")]
+    router = {"num_retries": 0, "fallbacks": [{"public": ["other"]}]}
+    async with world(tmp_path, pieces=pieces, router=router) as at:
+        path = "/v1/chat/completions" if speaks == "openai" else "/v1/messages"
+        asked = {"model": "public", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "stream": True}
+        status, body, headers = await at.gateway.post(path, asked)
+        event = await at.gateway.event()
+    assert (status, headers["x-litellm-attempted-fallbacks"], event.model_group) == (200, "1", "other")
+    assert b"error" not in body
+    assert [(each.status, each.error_code) for each in event.attempts] == [("failure", "424"), ("success", "")]
+
+
+async def test_a_model_error_is_tried_again(tmp_path: Path) -> None:
+    async with world(tmp_path, b'{"message": "The model failed."}', status=424) as at:
+        status, _, headers = await at.gateway.chat("public")
+        await at.gateway.event()
+    assert (status, headers["x-litellm-attempted-retries"]) == (424, "2")
+
+
 @pytest.mark.parametrize("broken", ["damaged", "cut"])
 async def test_a_broken_stream_ends_with_an_error(tmp_path: Path, broken: str) -> None:
     whole = b"".join(kit.stream([{"text": "Two halves."}]))
@@ -399,4 +431,4 @@ async def test_an_exception_inside_the_stream_of_an_invocation(tmp_path: Path) -
             async with at.anthropic.messages.stream(**asked) as stream:
                 await stream.get_final_message()
         event = await at.gateway.event()
-    assert (event.status, event.error_class) == ("failure", "timeout_error")
+    assert (event.status, event.error_class, event.error_code) == ("failure", "UpstreamRefused", "408")

@@ -272,4 +272,4 @@ async def test_a_model_that_failed(tmp_path: Path, *, stream: bool) -> None:
                 await at.openai.chat.completions.create(model="public", messages=[{"role": "user", "content": "x"}])
         event = await at.gateway.event()
     assert (event.status, event.error_code) == ("failure", "502")
-    assert event.usage_source == ("provider" if stream else "estimated")
+    assert (event.usage_source, event.usage.output_tokens is not None) == ("provider", True)

@@ -14,7 +14,7 @@ from gateway_kit import RunningGateway, running_gateway, scripted
 from ledger_kit import value_of
 from tallystick.calls import call as call_module
 from tallystick.providers.base import Answer
-from tallystick.wire.openai_reading import USAGE_HIDDEN
+from tallystick.wire.openai.reading import USAGE_HIDDEN
 from tallystick.wire.usage import Usage
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -63,7 +63,7 @@ def streamed(chunks: Chunks, content_type: str = "text/event-stream") -> Answer:
 
 
 def answer_with(gateway: RunningGateway, answer: Answer | Exception) -> None:
-    gateway.services._providers["openai"] = OneAnswer(answer)
+    gateway.services.upstreams.providers["openai"] = OneAnswer(answer)
 
 
 def assert_nothing_is_open(gateway: RunningGateway) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 from google import genai
 from google.genai import errors, types
 
+from distinct import one_of_each
 from gateway_kit import MASTER_KEY, RunningGateway, running_gateway, scripted
 from upstream import running_upstream
 
@@ -65,7 +66,7 @@ def gemini_config(api_base: str, model: str = "gemini-2.5-flash", **params: Any)
     return {"model_list": [{"model_name": "public", "litellm_params": params}]}
 
 
-@pytest.mark.parametrize("exchange", [pytest.param(each, id=f"{each['provider']}-{each['id']}") for each in CHATS])
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(CHATS)])
 async def test_a_recorded_answer(exchange: dict[str, Any], tmp_path: Path) -> None:
     recorded = exchange["body"].encode()
     is_stream = "event-stream" in exchange["content_type"]

@@ -1,4 +1,4 @@
-"""Every recorded exchange with Gemini, replayed: natively unchanged, and to an OpenAI client through its own SDK."""
+"""Every recorded exchange with Gemini, replayed natively: unchanged; one of each shape to an OpenAI client's SDK."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from distinct import one_of_each
 from gateway_kit import AUTHORIZATION, MASTER_KEY, RunningGateway, running_gateway
 from tallystick.ledger.event import SpendEvent
 from upstream import running_upstream
@@ -208,7 +209,7 @@ async def test_an_error_in_another_dialect(exchange: dict[str, Any], path: str, 
     assert (status, error["type"], error["message"]) == (404, "not_found_error", recorded["message"])
 
 
-@pytest.mark.parametrize("exchange", exchanges(method="enerateContent"))
+@pytest.mark.parametrize("exchange", one_of_each(exchanges(method="enerateContent")))
 async def test_an_openai_client_understands_it(exchange: dict[str, Any], tmp_path: Path) -> None:
     is_stream = "event-stream" in exchange["content_type"]
 
@@ -248,7 +249,7 @@ async def test_an_openai_client_understands_it(exchange: dict[str, Any], tmp_pat
     assert answer.usage.completion_tokens_details.reasoning_tokens == (event.usage.reasoning_tokens or 0)
 
 
-@pytest.mark.parametrize("exchange", exchanges(method="batchEmbedContents"))
+@pytest.mark.parametrize("exchange", one_of_each(exchanges(method="batchEmbedContents")))
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 async def test_an_openai_client_gets_embeddings(exchange: dict[str, Any], encoding: str, tmp_path: Path) -> None:
     async def replay(_asked: web.Request, _body: dict[str, Any]) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from google.genai.types import HttpOptions
 from yarl import URL
 
 import bedrock_kit
+from distinct import one_of_each
 from gateway_kit import MASTER_KEY, RunningGateway, running_gateway
 from passed_kit import AnyUpstream, any_upstream
 from tallystick.ledger.event import SpendEvent
@@ -25,6 +27,7 @@ from upstream import USAGE, plain_answer, stream_events
 RECORDINGS = Path(__file__).resolve().parents[2] / "recordings"
 BASES = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta", "bedrock": "", "cohere": ""}
 UPSTREAM_KEY = "the-key-of-the-provider"
+ASKING = b'{"model": "gpt-4o-mini", "stream": true, "messages": []}'
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def told(exchange: dict[str, Any]) -> tuple[int | None, int | None] | None:
     return usage["input_tokens"] + cached, usage["output_tokens"]
 
 
-@pytest.mark.parametrize("exchange", recordings())
+@pytest.mark.parametrize("exchange", one_of_each(recordings()))
 async def test_a_recorded_exchange(exchange: dict[str, Any], upstream: AnyUpstream, tmp_path: Path) -> None:
     provider, model = exchange["provider"], model_of(exchange)
     recorded = exchange["body"].encode()
@@ -254,12 +257,85 @@ async def test_lists_of_models_hold(upstream: AnyUpstream, tmp_path: Path) -> No
         # Of two models nobody knows which one the provider takes.
         assert await status_of(b'{"model": "gpt-4o-mini", "messages": [], "model": "gpt-4o"}') == 400
         assert await status_of(b'{"mod\\u0065l": "gpt-4o-mini", "messages": [], "model": "gpt-4o"}') == 400
+        assert await status_of(b'{"Model": "gpt-4o-mini", "messages": []}') == 400
         form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-4o-mini\r\n--b--\r\n'
         assert await status_of(form, **{"content-type": "multipart/form-data; boundary=b"}) == 403
         twice = form.replace(b"--b--", form.replace(b"--b--\r\n", b"") + b"--b--")
         assert await status_of(twice, **{"content-type": "multipart/form-data; boundary=b"}) == 400
         await gateway.events(1)
     assert len(upstream.came) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b" " * 70 + ASKING,
+        b"\xef\xbb\xbf" + ASKING,
+        ASKING.decode().encode("utf-16-le"),
+        ASKING.replace(b"[]", b"[NaN]"),
+        ASKING.replace(b"[]", b"[],"),
+        gzip.compress(ASKING),
+        b"",
+    ],
+    ids=["spaces", "bom", "utf-16", "nan", "comma", "gzip", "nothing"],
+)
+async def test_a_body_that_only_the_provider_reads_leads_round_no_list(
+    upstream: AnyUpstream, tmp_path: Path, body: bytes
+) -> None:
+    """Which model it names is not known here, nor would its stream be counted."""
+    async with running_gateway(tmp_path, serving(upstream, "openai", "gpt-4o", "gpt-4o-mini")) as gateway:
+        _, made, _ = await gateway.post("/key/generate", {"models": ["group-gpt-4o"]})
+        key = {"authorization": f"Bearer {json.loads(made)['key']}"}
+        if body[:1] == b"\x1f":
+            key["content-encoding"] = "gzip"
+        for content_type in ("application/json", "text/plain"):
+            headers = {**key, "content-type": content_type}
+            status, _, _ = await asked(gateway, "POST", "/openai/v1/chat/completions", body, **headers)
+            assert status in (400, 403)
+        if body.startswith((b"\xef", b"{\x00", b"\x1f")):
+            assert (await asked(gateway, "POST", "/openai/v1/videos", body, **key))[0] == 400
+    assert upstream.came == []
+
+
+async def test_a_file_may_begin_like_json(upstream: AnyUpstream, tmp_path: Path) -> None:
+    lines = b'{"a": 1}\n{"a": 2}\n'
+    async with running_gateway(tmp_path, serving(upstream, "openai", "gpt-4o")) as gateway:
+        for path, content_type in (("/openai/upload/v1/f", "application/json"), ("/openai/v1/f", "text/plain")):
+            assert (await asked(gateway, "PUT", path, lines, **{"content-type": content_type}))[0] == 200
+        await gateway.events(2)
+    assert [came.body for came in upstream.came] == [lines, lines]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "path"),
+    [
+        ("openai", "gpt-4o", "/openai/v1/chat/complet%69ons"),
+        ("openai", "gpt-4o", "/openai/v1/chat/completions/"),
+        ("openai", "gpt-4o", "/openai/v1/Chat/Completions;x=1"),
+        ("gemini", "gemini-x", "/gemini/v1beta/models/gemini-x%3AgenerateContent"),
+        ("gemini", "gemini-x", "/gemini/v1beta/mod%65ls/gemini-x:generate%43ontent"),
+        ("gemini", "gemini-x", "/gemini/v1beta/openai/chat/completions"),
+        ("anthropic", "claude-x", "/anthropic/v1/m%65ssages"),
+        ("anthropic", "claude-x", "/anthropic/v1/chat/completions"),
+        ("bedrock", "nova-x", "/bedrock/model/nova-x/convers%65"),
+        ("bedrock", "nova-x", "/bedrock/openai/v1/chat/completions"),
+    ],
+)
+async def test_a_path_may_be_written_as_one_likes_and_is_metered(
+    upstream: AnyUpstream, tmp_path: Path, provider: str, model: str, path: str
+) -> None:
+    usage = {"prompt_tokens": 12, "completion_tokens": 6, "input_tokens": 12, "output_tokens": 6}
+    google = {"promptTokenCount": 12, "candidatesTokenCount": 6, "totalTokenCount": 18}
+    upstream.answer({"usage": {**usage, "inputTokens": 12, "outputTokens": 6}, "usageMetadata": google})
+    async with running_gateway(tmp_path, serving(upstream, provider, model, "another")) as gateway:
+        _, made, _ = await gateway.post("/key/generate", {"models": ["group-another"]})
+        key = {"authorization": f"Bearer {json.loads(made)['key']}"}
+        body = json.dumps({"model": model, "messages": []}).encode()
+        assert (await asked(gateway, "POST", path, body, **key))[0] == 403
+        assert (await asked(gateway, "POST", path, body))[0] == 200
+        event = await gateway.event()
+    assert (event.model, event.usage.input_tokens, event.usage.output_tokens) == (model, 12, 6)
+    assert event.cost_nano_usd == 12 * 2_000 + 6 * 10_000
 
 
 async def test_a_model_that_no_deployment_has_is_priced_by_the_list(upstream: AnyUpstream, tmp_path: Path) -> None:

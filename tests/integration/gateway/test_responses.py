@@ -11,6 +11,7 @@ import openai
 import pytest
 from aiohttp import web
 
+from distinct import one_of_each
 from gateway_kit import MASTER_KEY, RunningGateway, running_gateway
 from tallystick.access.keys import hash_key
 from tallystick.access.principal import Principal
@@ -103,7 +104,7 @@ async def ask(client: openai.AsyncOpenAI, *, stream: bool, **fields: Any) -> Any
         return await events.get_final_response()
 
 
-@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in ANTHROPIC])
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(ANTHROPIC)])
 async def test_claude_answers_a_responses_client(exchange: dict[str, Any], tmp_path: Path) -> None:
     is_stream = "event-stream" in exchange["content_type"]
     async with running_upstream() as upstream:
@@ -130,7 +131,7 @@ async def test_claude_answers_a_responses_client(exchange: dict[str, Any], tmp_p
     ]
 
 
-@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in RESPONSES])
+@pytest.mark.parametrize("exchange", [pytest.param(each, id=each["id"]) for each in one_of_each(RESPONSES)])
 async def test_a_chat_client_gets_what_a_responses_upstream_says(exchange: dict[str, Any], tmp_path: Path) -> None:
     is_stream = "event-stream" in exchange["content_type"]
     async with running_upstream() as upstream:
@@ -421,3 +422,51 @@ async def test_a_server_that_stops_ends_what_is_in_the_background(tmp_path: Path
             await gateway.services.responses.watch.stop()
             event = await gateway.event()
     assert (event.status, event.usage_source) == ("interrupted", "estimated")
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_stream_of_the_background_that_is_left_is_charged_when_it_is_known(
+    tmp_path: Path, breaks: bool
+) -> None:
+    """The upstream goes on, and bills it, whether or not anybody reads the stream."""
+    created = {"type": "response.created", "sequence_number": 0, "response": {**QUEUED, "status": "in_progress"}}
+
+    async def answer(asked: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        if asked.method == "GET":
+            return web.json_response(DONE)
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(asked)
+        # An event leaves when the next one has begun.
+        await response.write(2 * (b"event: response.created\ndata: " + json.dumps(created).encode() + b"\n\n"))
+        if breaks:
+            await asyncio.sleep(0.05)
+            assert asked.transport is not None
+            asked.transport.abort()
+        await asyncio.sleep(3600)
+        return response
+
+    async with running_upstream() as upstream:
+        upstream.answer = answer
+        async with running_gateway(tmp_path, config(upstream, "openai/gpt-4o")) as gateway:
+            body = {"model": "public", "input": "x", "stream": True, "background": True}
+            async with gateway._session.post(
+                gateway.url + "/v1/responses", json=body, headers={"authorization": f"Bearer {MASTER_KEY}"}
+            ) as stream:
+                assert await stream.content.readany()
+                if breaks:
+                    await stream.read()
+            async with asyncio.timeout(20):
+                event = await gateway.event()
+    assert (event.status, event.usage_source, event.usage.output_tokens) == ("success", "provider", 5)
+
+
+async def test_two_calls_that_get_the_same_response_are_two_events(tmp_path: Path) -> None:
+    async with running_upstream() as upstream:
+        upstream.answer = answering(QUEUED)
+        async with running_gateway(tmp_path, config(upstream, "openai/gpt-4o")) as gateway:
+            async with client_of(gateway) as client:
+                await ask(client, stream=False, background=True)
+                await ask(client, stream=False, background=True)
+            await gateway.services.responses.watch.stop()
+            events = [each.event for each in await gateway.events(2)]
+    assert [event.usage_source for event in events] == ["estimated", "estimated"]

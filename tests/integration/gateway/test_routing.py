@@ -81,6 +81,14 @@ async def test_a_wildcard_group_serves_each_model_at_its_own_price(upstream: Ups
         assert (status, json.loads(body)["error"]["param"]) == (400, "model")
         assert (await gateway.chat("openai/*"))[0] == 400
         assert await names_of(gateway) == []
+        _, body, _ = await gateway.get("/v1/models?return_wildcard_routes=true")
+        assert [each["id"] for each in json.loads(body)["data"]] == ["*", "openai/*"]
+        for name, status in (("openai/gpt-4o", 200), ("nobody/knows", 404), ("openai/*", 404)):
+            assert (await gateway.get(f"/v1/models/{name}"))[0] == status
+        bound = await make_key(gateway, {"models": ["openai/*"]})
+        _, body, _ = await gateway.get("/v1/models?return_wildcard_routes=true", **bound)
+        assert [each["id"] for each in json.loads(body)["data"]] == ["openai/*"]
+        assert (await gateway.get("/v1/models/groq/llama-3.1-8b-instant", **bound))[0] == 404
         events = [committed.event for committed in await gateway.events(3)]
 
     assert [(each.deployment_id, each.model_group, each.model) for each in events] == [

@@ -12,8 +12,8 @@ from tallystick.control.deployment import Deployment
 from tallystick.pricing.price import PriceSheet, Rate
 from tallystick.providers.base import Target
 from tallystick.wire.call_request import Endpoint
-from tallystick.wire.media_request import parse_media, parse_media_form
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.media.request import parse_media, parse_media_form
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.token_estimate import estimate_input_tokens
 
 USD = 10**9

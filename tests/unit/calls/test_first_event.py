@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import bedrock_kit
 from tallystick.calls.first_event import begin_stream
 from tallystick.errors import UpstreamGarbled, UpstreamRefused, UpstreamTimeout
 
@@ -64,6 +65,38 @@ async def test_an_error_behind_the_first_event_is_passed_on_though_both_came_at_
     assert await read(Upstream(begun + error)) == begun + error
     with pytest.raises(UpstreamRefused):
         await begin_stream(Upstream(error + begun))
+
+
+HTML = b"<html><body>It works!</body></html>"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", ""])
+async def test_events_by_another_name_are_looked_at_too(content_type):
+    stream = await begin_stream(Upstream(b": c\n\n", CONTENT), content_type)
+    assert b"".join([chunk async for chunk in stream]) == b": c\n\n" + CONTENT
+    error = Upstream(b'\n\ndata: {"error": {"message": "m", "code": 429}}\n\n')
+    with pytest.raises(UpstreamRefused):
+        await begin_stream(error, content_type)
+    page = Upstream(HTML)
+    with pytest.raises(UpstreamGarbled):
+        await begin_stream(page, content_type)
+    assert error.closed
+    assert page.closed
+
+
+async def test_the_first_message_of_aws_framing():
+    begun = bedrock_kit.event("messageStart", role="assistant")
+    error = bedrock_kit.exception("throttlingException", "Too many.")
+    pieces = [bytes([byte]) for byte in begun]
+    stream = await begin_stream(Upstream(*pieces, error), bedrock_kit.EVENT_STREAM)
+    assert b"".join([chunk async for chunk in stream]) == begun + error
+    failing = Upstream(error[:20], error[20:] + begun)
+    with pytest.raises(UpstreamRefused) as raised:
+        await begin_stream(failing, bedrock_kit.EVENT_STREAM)
+    assert (raised.value.http_status, failing.closed) == (429, True)
+    for wrong in (HTML * 3000, b"x"):
+        with pytest.raises(UpstreamGarbled):
+            await begin_stream(Upstream(wrong), bedrock_kit.EVENT_STREAM)
 
 
 async def test_no_more_is_read_than_the_first_event():

@@ -159,6 +159,7 @@ CHILDREN = {
 }
 FIELDS = {"images": "images", "searches": "searches", "hours": "milliseconds"}
 FIELDS |= {"pixels": "pixels", "characters": "characters"}
+FIELDS |= {"file_searches": "file_searches", "code_sessions": "code_sessions"}
 
 
 def exact_cost(usage, sheet):

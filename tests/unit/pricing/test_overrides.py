@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tallystick.config.model_list import PRICE_FIELDS
 from tallystick.config.settings import CostSettings, Margin
 from tallystick.errors import ConfigError
+from tallystick.pricing.cost import price_usage
 from tallystick.pricing.overrides import UNITS_OF_PRICE_FIELDS, deployment_sheet, no_seed
 from tallystick.pricing.price import PriceSheet, Rate, Tier
+from tallystick.wire.usage import Usage
 
 LISTED = PriceSheet(
     version="list:1:openai/gpt",
@@ -98,6 +100,12 @@ def test_a_tier_rests_on_the_lists_base_or_is_refused():
 def test_seconds_become_hours_exactly():
     sheet = settle({"input_cost_per_second": "0.0001", "output_cost_per_second": "0.00000001"}, seed=no_seed)
     assert sheet.rates["hours"].nano_usd_per_million == 360_036_000 * 10**6
+
+
+def test_tools_of_the_provider_by_the_thousand_and_by_the_session():
+    sheet = settle({"file_search_cost_per_1k_calls": "2.5", "code_interpreter_cost_per_session": "0.03"}, seed=no_seed)
+    cost = price_usage(Usage(input_tokens=1, file_searches=2, code_sessions=1), sheet)
+    assert cost.breakdown == {"file_searches": 5_000_000, "code_sessions": 30_000_000}
 
 
 def test_discount_and_margin_by_provider_else_global():

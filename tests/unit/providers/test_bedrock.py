@@ -13,7 +13,7 @@ from tallystick.providers.bedrock import Bedrock
 from tallystick.providers.catalog import build_target
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import RawAnswer
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.request import parse_request
 
 ARN = "arn:aws:bedrock:us-west-2:1:inference-profile/p"
 SAID = {"messages": [{"role": "user", "content": [{"text": "x"}]}]}

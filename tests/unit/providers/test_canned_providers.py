@@ -12,6 +12,7 @@ import pytest
 
 from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
+from tallystick.bootstrap.libraries import LibrariesWhenNeeded
 from tallystick.errors import UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnreachable
 from tallystick.providers.base import Answer, Target
 from tallystick.providers.catalog import FAMILIES, build_target
@@ -22,8 +23,8 @@ from tallystick.providers.translator import Translator
 from tallystick.providers.transport import Transport
 from tallystick.runtime.clock import SystemClock
 from tallystick.wire.call_request import CallRequest, Endpoint
-from tallystick.wire.openai_answer import read_answer
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.answer import read_answer
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.sse import StreamScanner
 
 TRANSLATOR = Translator(now_seconds=lambda: 7)
@@ -174,12 +175,17 @@ async def test_mocked_errors(text: str, error: type[UpstreamError], status: int)
 async def test_every_prefix_has_a_provider_and_can_be_mocked() -> None:
     tokens = GoogleTokensWhenNeeded(clock=SystemClock())
     providers = build_providers(
-        Transport(), new_id=lambda: "1", now_seconds=lambda: 7, load_aws_signer=load_aws_signer, google_tokens=tokens
+        Transport(),
+        new_id=lambda: "1",
+        now_seconds=lambda: 7,
+        load_aws_signer=load_aws_signer,
+        google_tokens=tokens,
+        libraries=LibrariesWhenNeeded(),
     )
     assert providers.keys() == FAMILIES.keys()
     for name, provider in providers.items():
         answer = await provider.send(
-            request(mock_response="m"), build_target(f"{name}/x", options={"mock_response": ""})
+            request(mock_response="m"), build_target(f"{name}/x/y", options={"mock_response": ""})
         )
         assert json.loads(answer.body)["choices"][0]["message"]["content"] == "m"
     assert b"You said" in (await providers["demo"].send(request(), TARGET)).body

@@ -35,7 +35,11 @@ def test_a_bare_name_with_a_base_is_openai() -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("nobody/model", {}, "'nobody' is not a provider: write <provider>/<model> with one of anthropic, azure"),
+        (
+            "nobody/model",
+            {},
+            "'nobody' is not a provider: write <provider>/<model> with one of anthropic, any-llm, azure",
+        ),
         ("llama", {}, "'llama' has no provider"),
         ("openai/", {"api_key": "k"}, "openai/<model>"),
         ("openai/gpt-4o", {}, "OPENAI_API_KEY"),

@@ -13,7 +13,7 @@ from tallystick.providers.openai_compatible import OpenAICompatible
 from tallystick.providers.translator import Translator
 from tallystick.providers.transport import RawAnswer
 from tallystick.wire.call_request import CallRequest
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.request import parse_request
 
 TRANSLATOR = Translator(now_seconds=lambda: 7)
 

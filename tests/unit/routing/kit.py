@@ -16,9 +16,10 @@ from tallystick.calls.attempts import Attempts
 from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Router
 from tallystick.config.routing_settings import RoutingSettings
-from tallystick.control.deployment import Deployment, DeploymentRates, Snapshot
+from tallystick.control.deployment import Deployment, DeploymentRates
 from tallystick.control.key_ring import KeyRing, new_secret_key
 from tallystick.control.live_settings import LiveSettings
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import UpstreamRefused
 from tallystick.pricing.price import PriceSheet, Rate
 from tallystick.providers.base import Answer, Target
@@ -27,7 +28,7 @@ from tallystick.routing.tracker import Tracker
 from tallystick.runtime.telemetry import Metrics
 from tallystick.testing import FakeClock
 from tallystick.wire.call_options import NO_OPTIONS, CallOptions
-from tallystick.wire.openai_reading import USAGE_HIDDEN
+from tallystick.wire.openai.reading import USAGE_HIDDEN
 
 BODY = b'{"id": "x", "usage": {"prompt_tokens": 10, "completion_tokens": 10}}'
 

@@ -142,3 +142,13 @@ async def test_an_attempt_that_nobody_waits_for_says_nothing():
     (standing,) = road.tracker.standings([deployment("a")], stream=False)
     assert (standing.running, standing.latency_seconds) == (0, 0.0)
     assert road.tracker.cooling() == {}
+
+
+def test_what_a_call_used_is_of_the_minute_in_which_it_ends():
+    road = Road(deployment("a"))
+    note = road.tracker.begin(deployment("a"), stream=False, settings=road.snapshot.settings.routing, has_others=False)
+    note.answered()
+    road.clock.advance(61)
+    note.over(tokens=50, output_tokens=5, broke_off=False)
+    (standing,) = road.tracker.standings([deployment("a")], stream=False)
+    assert (standing.running, standing.requests, standing.tokens) == (0, 0, 50)

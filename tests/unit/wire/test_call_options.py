@@ -8,7 +8,7 @@ import pytest
 
 from tallystick.errors import BadRequest
 from tallystick.wire.call_options import NO_OPTIONS, CallOptions, with_headers
-from tallystick.wire.openai_request import parse_request, upstream_body
+from tallystick.wire.openai.request import parse_request, upstream_body
 
 
 def options(body, **headers):

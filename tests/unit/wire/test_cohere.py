@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import BadRequest, Untranslatable, UpstreamGarbled
-from tallystick.wire.cohere_embeddings import EmbeddedReading
-from tallystick.wire.cohere_request import write_chat
-from tallystick.wire.cohere_upstream import CohereChat
+from tallystick.wire.cohere.embeddings import EmbeddedReading
+from tallystick.wire.cohere.request import write_chat
+from tallystick.wire.cohere.upstream import CohereChat
 from tallystick.wire.conversation import (
     Audio,
     Conversation,
@@ -31,7 +31,7 @@ from tallystick.wire.conversation import (
     ToolResult,
 )
 from tallystick.wire.embeddings import ToEmbed, read_embedding_request
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.reply import PartBegun, PartEnded, PartGrown, ReplyPart, Stopped, UsageTold
 from tallystick.wire.usage import Usage
 
@@ -269,7 +269,7 @@ def test_what_is_to_be_embedded() -> None:
 def test_vectors() -> None:
     answer = {"id": "i", "embeddings": {"float": [[0.5, -1], []]}, "meta": {"billed_units": {"image_tokens": 3}}}
     raw = json.dumps(answer).encode()
-    facts, made = EmbeddedReading(model="m", as_base64=False).read_plain(raw)
+    facts, made, _ = EmbeddedReading(model="m", as_base64=False).read_plain(raw)
     assert (facts.usage, facts.response_id) == (Usage(input_tokens=3, image_input_tokens=3), "i")
     assert [each["embedding"] for each in json.loads(made)["data"]] == [[0.5, -1], []]
     packed = json.loads(EmbeddedReading(model="m", as_base64=True).read_plain(raw).body)["data"]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import BadRequest, Untranslatable
-from tallystick.wire.anthropic_caller import AnthropicCaller
-from tallystick.wire.anthropic_request import parse_messages
-from tallystick.wire.anthropic_upstream import AnthropicUpstream
+from tallystick.wire.anthropic.caller import AnthropicCaller
+from tallystick.wire.anthropic.request import parse_messages
+from tallystick.wire.anthropic.upstream import AnthropicUpstream
 from tallystick.wire.conversation import (
     CacheMark,
     Conversation,
@@ -27,13 +27,13 @@ from tallystick.wire.conversation import (
     ToolChoice,
     ToolResult,
 )
-from tallystick.wire.openai_chat_caller import OpenAIChatCaller
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.chat_caller import OpenAIChatCaller
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.reply import Reply, StopReason
-from tallystick.wire.responses_caller import ResponsesCaller
-from tallystick.wire.responses_request import parse_responses
-from tallystick.wire.responses_upstream import ResponsesUpstream
+from tallystick.wire.responses.caller import ResponsesCaller
+from tallystick.wire.responses.request import parse_responses
+from tallystick.wire.responses.upstream import ResponsesUpstream
 from tallystick.wire.translation import translate
 from tallystick.wire.usage import Usage
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.errors import BadRequest, Untranslatable, UpstreamGarbled
-from tallystick.wire.anthropic_caller import AnthropicCaller
-from tallystick.wire.anthropic_request import parse_messages
+from tallystick.wire.anthropic.caller import AnthropicCaller
+from tallystick.wire.anthropic.request import parse_messages
 from tallystick.wire.conversation import (
     Audio,
     Conversation,
@@ -31,10 +31,10 @@ from tallystick.wire.conversation import (
     ToolChoice,
     ToolResult,
 )
-from tallystick.wire.gemini_answer import read_facts
-from tallystick.wire.gemini_caller import GeminiCaller
-from tallystick.wire.gemini_native import GeminiStream
-from tallystick.wire.gemini_request import (
+from tallystick.wire.gemini.answer import read_facts
+from tallystick.wire.gemini.caller import GeminiCaller
+from tallystick.wire.gemini.native import GeminiStream
+from tallystick.wire.gemini.request import (
     GEMINI,
     GEMINI_ARRAY,
     parse_gemini,
@@ -42,12 +42,12 @@ from tallystick.wire.gemini_request import (
     parse_gemini_stream,
     upstream_body,
 )
-from tallystick.wire.gemini_results import read_result, write_result
-from tallystick.wire.gemini_thinking import write_thinking
-from tallystick.wire.gemini_upstream import Gemini
-from tallystick.wire.openai_chat_caller import OpenAIChatCaller
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.gemini.results import read_result, write_result
+from tallystick.wire.gemini.thinking import write_thinking
+from tallystick.wire.gemini.upstream import Gemini
+from tallystick.wire.openai.chat_caller import OpenAIChatCaller
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.reply import Begun, PartBegun, PartEnded, PartGrown, Reply, Stopped, StopReason, UsageTold
 from tallystick.wire.reported import ReportedError
 from tallystick.wire.translation import TranslatedStream, translate

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.wire import sse_frames
-from tallystick.wire.anthropic_caller import AnthropicCaller
-from tallystick.wire.anthropic_stream import AnthropicEvents
-from tallystick.wire.anthropic_upstream import AnthropicUpstream
+from tallystick.wire.anthropic.caller import AnthropicCaller
+from tallystick.wire.anthropic.stream import AnthropicEvents
+from tallystick.wire.anthropic.upstream import AnthropicUpstream
 from tallystick.wire.native_reading import NativeStream
-from tallystick.wire.openai_chat_caller import OpenAIChatCaller
-from tallystick.wire.openai_chat_upstream import OpenAIChat
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.chat_caller import OpenAIChatCaller
+from tallystick.wire.openai.chat_upstream import OpenAIChat
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.sse_frames import SSEFrames
 from tallystick.wire.translation import TranslatedStream
 

@@ -16,10 +16,10 @@ from tallystick.runtime.clock import SystemClock
 from tallystick.wire.conversation import Refusal, Text, Thinking, ToolCall
 from tallystick.wire.dialect import StreamMeter
 from tallystick.wire.reply import Reply, StopReason
-from tallystick.wire.responses_caller import ResponsesCaller
-from tallystick.wire.responses_reading import IdReplacer, ResponsesReading
-from tallystick.wire.responses_request import parse_responses
-from tallystick.wire.responses_upstream import ResponsesUpstream
+from tallystick.wire.responses.caller import ResponsesCaller
+from tallystick.wire.responses.reading import IdReplacer, ResponsesReading
+from tallystick.wire.responses.request import parse_responses
+from tallystick.wire.responses.upstream import ResponsesUpstream
 from tallystick.wire.translation import TranslatedStream
 from tallystick.wire.usage import Usage
 
@@ -104,3 +104,29 @@ def test_a_raw_schema_goes_to_the_upstream_as_it_came() -> None:
     written = ResponsesUpstream().write_request(conversation, model="n")
     assert written.unsaid == ()
     assert msgspec.json.decode(written.body)["tools"][0]["parameters"] == {"type": "object"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_provider_s_own_tools_are_counted(streamed: bool) -> None:
+    response = {
+        "id": "resp_1",
+        "model": "m",
+        "status": "completed",
+        "output": [
+            {"type": "file_search_call", "id": "fs_1", "queries": ["a", "b"], "results": None},
+            {"type": "file_search_call", "id": "fs_2", "queries": ["c"]},
+            {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1", "code": "1"},
+            {"type": "code_interpreter_call", "id": "ci_2", "container_id": "cntr_1", "code": "2"},
+            {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "aGk="},
+            {"type": "image_generation_call", "id": "ig_2", "status": "failed", "result": None},
+        ],
+        "usage": {"input_tokens": 9, "output_tokens": 7, "total_tokens": 16},
+    }
+    expected = Usage(input_tokens=9, output_tokens=7, file_searches=2, code_sessions=1, images=1)
+    if streamed:
+        meter = ResponsesReading().meter()
+        meter.feed(b"data: " + json.dumps({"type": "response.completed", "response": response}).encode() + b"\n\n")
+        meter.finish()
+        assert meter.usage == expected
+    else:
+        assert ResponsesReading().read_plain(json.dumps(response).encode()).facts.usage == expected

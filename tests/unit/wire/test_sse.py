@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tallystick.wire import sse
-from tallystick.wire.openai_answer import read_answer
+from tallystick.wire.openai.answer import read_answer
 from tallystick.wire.sse import HELD_BYTES_MAX, StreamScanner
 from tallystick.wire.usage import Usage
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tallystick.wire.call_request import Endpoint
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.request import parse_request
 from tallystick.wire.token_estimate import InputTokens, estimate_input_tokens, estimate_output_tokens, hides_names
 
 

@@ -20,8 +20,8 @@ from tallystick.calls.model_choice import choose_model
 from tallystick.control.deployment import Deployment
 from tallystick.errors import BadRequest
 from tallystick.pricing.cost import price_usage
-from tallystick.wire.openai_request import parse_request
-from tallystick.wire.openai_usage import ReportedUsage, normalize_usage, reported_cost_nano_usd
+from tallystick.wire.openai.request import parse_request
+from tallystick.wire.openai.usage import ReportedUsage, normalize_usage, reported_cost_nano_usd
 from tallystick.wire.token_estimate import estimate_input_tokens
 from tallystick.wire.usage import Usage
 

@@ -101,7 +101,7 @@ class Checker:
         tokens = estimate_input_tokens(request).estimate
         call = RunningCall(context=context, attribution=_OF_NOBODY, deployment=deployment, input_tokens_estimate=tokens)
         # No limit is anybody's here: what it holds is nothing.
-        self._settler.begin(call.intent(), Admitted(self._admission, context, [deployment], tokens_estimate=tokens))
+        self._settler.begin(call.intent, Admitted(self._admission, context, [deployment], tokens_estimate=tokens))
         try:
             return await self._answer(call, deployment)
         except BaseException as error:
@@ -110,7 +110,7 @@ class Checker:
             raise
 
     async def _answer(self, call: RunningCall, deployment: Deployment) -> TallystickError | None:
-        provider = self._providers[deployment.target.provider]
+        provider = self._providers[deployment.target.served_by]
         usage = None
         failure: TallystickError | None = None
         cost, response_id = None, ""
@@ -122,8 +122,7 @@ class Checker:
             cost, response_id = facts.reported_cost_nano_usd, facts.response_id
             if facts.error is not None:
                 failure = refusal_of(facts.error)
-                usage = facts.usage
-            elif facts.usage is not None:
+            if facts.usage is not None:
                 usage = facts.usage
             reported = facts.usage is not None
         except TallystickError as error:

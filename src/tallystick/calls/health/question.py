@@ -10,7 +10,7 @@ import msgspec
 from tallystick.control.deployment import Deployment
 from tallystick.control.resolving import CannotServe
 from tallystick.wire.call_request import CallRequest, Endpoint
-from tallystick.wire.openai_request import parse_request
+from tallystick.wire.openai.request import parse_request
 
 CHECK_MODEL: Final = "health_check_model"
 _OUTPUT_TOKENS: Final = 16

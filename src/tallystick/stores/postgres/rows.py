@@ -168,6 +168,8 @@ def _other_usage(usage: Usage) -> str | None:
         and usage.searches is None
         and usage.characters is None
         and usage.pixels is None
+        and usage.file_searches is None
+        and usage.code_sessions is None
     ):
         return None
     kinds = msgspec.structs.asdict(usage)

@@ -1,0 +1,3 @@
+"""Gemini's generateContent: requests, answers, streams and usage."""
+
+from __future__ import annotations

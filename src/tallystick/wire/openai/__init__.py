@@ -1,0 +1,3 @@
+"""OpenAI's chat, completions and embeddings: requests, answers, streams and usage."""
+
+from __future__ import annotations

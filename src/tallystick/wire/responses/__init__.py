@@ -1,0 +1,3 @@
+"""OpenAI's Responses: requests, answers, streams and usage."""
+
+from __future__ import annotations
