@@ -31,7 +31,8 @@ class ClientOptions(TypedDict, total=False):
     database_url: str
     """`sqlite:///<path>` or `postgresql://…`. Default: TALLYSTICK_DATABASE_URL, else `tallystick.db` in the home."""
     model_list: Sequence[Mapping[str, Any]]  # Any: as in the configuration file.
-    """Model groups in the shape of the configuration file. Default: any `<provider>/<model>`."""
+    """Model groups in the shape of the configuration file. Default: any
+    `<provider>/<model>`, and `demo`, which needs no account."""
     api_key: str
     """Without a model list: the key for every call. Default: the provider's own variable in the environment."""
     api_base: str
@@ -71,6 +72,7 @@ class _Shell:
             overrides={"drain_seconds": EXIT_SECONDS / 2, **overrides},
             model_list=_model_list(options),
             config_file=Path(file) if file else None,
+            demo=_takes_any_model(options),
         )
 
     def _ask(
@@ -233,10 +235,13 @@ def _checked(options: ClientOptions) -> ClientOptions:
     return options
 
 
+def _takes_any_model(options: ClientOptions) -> bool:
+    return options.get("model_list") is None and options.get("config_file") is None
+
+
 def _model_list(options: ClientOptions) -> Sequence[Mapping[str, Any]] | None:  # Any: as above.
     """Return the models; None: those of the configuration file."""
-    given = options.get("model_list")
-    if given is not None or options.get("config_file") is not None:
-        return given
+    if not _takes_any_model(options):
+        return options.get("model_list")
     params = {"model": _ANY_MODEL, "api_key": options.get("api_key"), "api_base": options.get("api_base")}
     return [{"model_name": _ANY_MODEL, "litellm_params": params}]

@@ -276,6 +276,14 @@ async def test_a_model_is_called_by_its_providers_name_and_an_address(tmp_path: 
             await client.acompletion("nobody/model", ASKED)
 
 
+async def test_the_demonstration_needs_no_account_and_has_a_price(tmp_path: Path) -> None:
+    with tallystick.Client(home=tmp_path) as client:
+        answer = await client.acompletion("demo", ASKED)
+
+    assert answer.choices[0].message.content == "You said: Who owes whom?"
+    assert answer.tallystick.cost_usd > 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
