@@ -17,7 +17,6 @@ import structlog
 
 from tallystick.client.clients import AsyncClient, Client
 from tallystick.client.default import default_client
-from tallystick.client.engine import outcome
 from tallystick.client.observing import WAIT_SECONDS, Belonging, Observer, Recording, Seen, reason_of
 from tallystick.client.taps import AsyncTap, Flow, SyncTap, tapped
 from tallystick.errors import ConfigError
@@ -136,7 +135,7 @@ async def _send_async(
 def _begin(observer: Observer, seen: Seen) -> Recording | None:
     try:
         engine = observer.runtime.engine()
-        return outcome(engine.submit(observer.begin(engine, seen)), timeout_seconds=WAIT_SECONDS)
+        return engine.wait(observer.begin(engine, seen), timeout_seconds=WAIT_SECONDS)
     except Exception as error:  # noqa: BLE001 - the call goes on.
         _complain(observer, error)
         return None
@@ -156,7 +155,7 @@ async def _begin_async(observer: Observer, seen: Seen) -> Recording | None:
 
 def _settle(observer: Observer, recording: Recording, work: Any) -> None:  # Any: a coroutine.
     try:
-        outcome(recording.engine.submit(work), timeout_seconds=WAIT_SECONDS)
+        recording.engine.wait(work, timeout_seconds=WAIT_SECONDS)
     except Exception as error:  # noqa: BLE001 - the call goes on.
         _complain(observer, error)
 

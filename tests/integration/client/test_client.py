@@ -211,6 +211,15 @@ async def test_many_threads_use_one_client(client: tallystick.Client, tmp_path: 
     assert len(await flushed(client, tmp_path)) == 80
 
 
+async def test_waiting_inside_of_the_clients_own_thread_is_refused(client: tallystick.Client) -> None:
+    async def inside() -> None:
+        client.completion("plain", ASKED)
+
+    engine = await asyncio.to_thread(client.runtime.engine)
+    with pytest.raises(tallystick.TallystickError, match="inside of the client's own thread"):
+        await asyncio.wrap_future(engine.submit(inside()))
+
+
 async def test_a_closed_client_says_so(client: tallystick.Client, tmp_path: Path) -> None:
     hanging = asyncio.create_task(client.acompletion("hang", ASKED))
     stream = await client.acompletion("pause:30", ASKED, stream=True)
