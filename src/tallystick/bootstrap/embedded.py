@@ -16,6 +16,7 @@ from tallystick.access.keys import hash_key
 from tallystick.bootstrap.services import Services
 from tallystick.bootstrap.stores import open_store, sqlite_path
 from tallystick.config.database_url import database_kind
+from tallystick.config.demo import with_demo_group
 from tallystick.config.load import load_settings
 from tallystick.config.settings import ModelEntry, Settings
 from tallystick.control.key_ring import load_key_ring
@@ -32,8 +33,11 @@ def open_embedded(
     overrides: Mapping[str, object],
     model_list: Sequence[Mapping[str, Any]] | None,  # Any: as in the configuration file.
     config_file: Path | None,
+    demo: bool = False,
 ) -> Services:
-    """Return the services, not started. Raises ConfigError.
+    """Return the services, not started; with `demo`, they have the model group that needs no account.
+
+    Raises ConfigError.
 
     Without a file, only variables that begin with TALLYSTICK_ are settings: DATABASE_URL and the like are the
     program's own. Credentials are found in the whole environment, as it is now.
@@ -46,6 +50,8 @@ def open_embedded(
         settings = settings.model_copy(update={"journal": journal})
     if model_list is not None:
         settings = settings.model_copy(update={"model_list": _entries(model_list)})
+    if demo:
+        settings = with_demo_group(settings)
     clock = SystemClock()
     metrics = Metrics()
     return Services(

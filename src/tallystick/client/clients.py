@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,6 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 from tallystick.bootstrap import Services, open_embedded
 from tallystick.client.asking import Method, question
-from tallystick.client.engine import Engine, outcome
 from tallystick.client.open_stream import OpenStream
 from tallystick.client.record import Answer
 from tallystick.client.runtime import EXIT_SECONDS, Runtime
@@ -31,7 +29,8 @@ class ClientOptions(TypedDict, total=False):
     database_url: str
     """`sqlite:///<path>` or `postgresql://…`. Default: TALLYSTICK_DATABASE_URL, else `tallystick.db` in the home."""
     model_list: Sequence[Mapping[str, Any]]  # Any: as in the configuration file.
-    """Model groups in the shape of the configuration file. Default: any `<provider>/<model>`."""
+    """Model groups in the shape of the configuration file. Default: any
+    `<provider>/<model>`, and `demo`, which needs no account."""
     api_key: str
     """Without a model list: the key for every call. Default: the provider's own variable in the environment."""
     api_base: str
@@ -71,23 +70,17 @@ class _Shell:
             overrides={"drain_seconds": EXIT_SECONDS / 2, **overrides},
             model_list=_model_list(options),
             config_file=Path(file) if file else None,
+            demo=_takes_any_model(options),
         )
-
-    def _ask(
-        self, method: Method, arguments: Mapping[str, Any]
-    ) -> tuple[Engine, Future[Answer | OpenStream]]:  # Any: the dialect's JSON.
-        asked = question(method, arguments)  # First: what is wrong with it is said before anything is started.
-        engine = self.runtime.engine()
-        return engine, engine.submit(engine.dispatcher.call(asked))
 
     async def _await(self, method: Method, arguments: Mapping[str, Any]) -> Answer | AsyncStream:  # Any: as above.
         """Answer in whichever event loop runs, which goes on meanwhile; cancelling it cancels the call."""
+        asked = question(method, arguments)  # First: what is wrong with it is said before anything is started.
         if self.runtime.running is None:
-            question(method, arguments)
             await asyncio.to_thread(self.runtime.engine)
-        engine, future = self._ask(method, arguments)
+        engine = self.runtime.engine()
         try:
-            answer = await asyncio.wrap_future(future)
+            answer = await asyncio.wrap_future(engine.submit(engine.dispatcher.call(asked)))
         except TallystickError as error:
             raise error.with_traceback(None) from None
         return AsyncStream(engine, answer) if isinstance(answer, OpenStream) else answer
@@ -145,9 +138,8 @@ class Client(_Shell):
         """Return when all calls so far are in the database. Raises NotCommittedInTime; the journal keeps them then."""
         engine = self.runtime.running
         if engine is not None:
-            future = engine.submit(engine.dispatcher.flush(timeout_seconds))
             try:
-                outcome(future, timeout_seconds=timeout_seconds + _MARGIN_SECONDS)
+                engine.wait(engine.dispatcher.flush(timeout_seconds), timeout_seconds=timeout_seconds + _MARGIN_SECONDS)
             except FutureTimeout:
                 raise NotCommittedInTime from None
 
@@ -164,8 +156,9 @@ class Client(_Shell):
         self.close()
 
     def _wait(self, method: Method, arguments: Mapping[str, Any]) -> Answer | Stream:  # Any: as above.
-        engine, future = self._ask(method, arguments)
-        answer = outcome(future)
+        asked = question(method, arguments)
+        engine = self.runtime.engine()
+        answer = engine.wait(engine.dispatcher.call(asked))
         return Stream(engine, answer) if isinstance(answer, OpenStream) else answer
 
 
@@ -233,10 +226,13 @@ def _checked(options: ClientOptions) -> ClientOptions:
     return options
 
 
+def _takes_any_model(options: ClientOptions) -> bool:
+    return options.get("model_list") is None and options.get("config_file") is None
+
+
 def _model_list(options: ClientOptions) -> Sequence[Mapping[str, Any]] | None:  # Any: as above.
     """Return the models; None: those of the configuration file."""
-    given = options.get("model_list")
-    if given is not None or options.get("config_file") is not None:
-        return given
+    if not _takes_any_model(options):
+        return options.get("model_list")
     params = {"model": _ANY_MODEL, "api_key": options.get("api_key"), "api_base": options.get("api_base")}
     return [{"model_name": _ANY_MODEL, "litellm_params": params}]

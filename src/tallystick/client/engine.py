@@ -80,6 +80,13 @@ class Engine:
             work.close()
             raise ClientClosed(_CLOSED) from None
 
+    def wait(self, work: Coroutine[Any, Any, ResultT], *, timeout_seconds: float | None = None) -> ResultT:
+        """Run a coroutine in the engine and wait for it. Raises ClientClosed, and what it raises; see `outcome`."""
+        if threading.current_thread() is self._thread:  # It would wait for itself, for ever.
+            work.close()
+            raise TallystickError("Nothing can be waited for inside of the client's own thread: await it there.")
+        return outcome(self.submit(work), timeout_seconds=timeout_seconds)
+
     def leave(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have something done that nobody waits for; nothing when the engine has ended."""
         if self.is_of_this_process and not self._stopping.is_set():

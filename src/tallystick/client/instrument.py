@@ -13,13 +13,16 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+import structlog
+
 from tallystick.client.clients import AsyncClient, Client
 from tallystick.client.default import default_client
-from tallystick.client.engine import outcome
-from tallystick.client.observing import WAIT_SECONDS, Belonging, Observer, Recording, Seen
+from tallystick.client.observing import WAIT_SECONDS, Belonging, Observer, Recording, Seen, reason_of
 from tallystick.client.taps import AsyncTap, Flow, SyncTap, tapped
 from tallystick.errors import ConfigError
 from tallystick.providers.catalog import FAMILIES
+
+log = structlog.get_logger(__name__)
 
 ClientT = TypeVar("ClientT")
 _ORIGINAL: Final = "_tallystick_original_send"
@@ -132,9 +135,9 @@ async def _send_async(
 def _begin(observer: Observer, seen: Seen) -> Recording | None:
     try:
         engine = observer.runtime.engine()
-        return outcome(engine.submit(observer.begin(engine, seen)), timeout_seconds=WAIT_SECONDS)
+        return engine.wait(observer.begin(engine, seen), timeout_seconds=WAIT_SECONDS)
     except Exception as error:  # noqa: BLE001 - the call goes on.
-        observer.complain(error)
+        _complain(observer, error)
         return None
 
 
@@ -146,15 +149,15 @@ async def _begin_async(observer: Observer, seen: Seen) -> Recording | None:
         async with asyncio.timeout(WAIT_SECONDS):
             return await asyncio.wrap_future(engine.submit(observer.begin(engine, seen)))
     except Exception as error:  # noqa: BLE001 - the call goes on.
-        observer.complain(error)
+        _complain(observer, error)
         return None
 
 
 def _settle(observer: Observer, recording: Recording, work: Any) -> None:  # Any: a coroutine.
     try:
-        outcome(recording.engine.submit(work), timeout_seconds=WAIT_SECONDS)
+        recording.engine.wait(work, timeout_seconds=WAIT_SECONDS)
     except Exception as error:  # noqa: BLE001 - the call goes on.
-        observer.complain(error)
+        _complain(observer, error)
 
 
 async def _settle_async(observer: Observer, recording: Recording, work: Any) -> None:  # Any: a coroutine.
@@ -163,11 +166,16 @@ async def _settle_async(observer: Observer, recording: Recording, work: Any) -> 
         async with asyncio.timeout(WAIT_SECONDS):
             await asyncio.shield(asyncio.wrap_future(recording.engine.submit(work)))
     except Exception as error:  # noqa: BLE001 - the call goes on.
-        observer.complain(error)
+        _complain(observer, error)
+
+
+def _complain(observer: Observer, error: Exception) -> None:
+    if observer.is_first(error):
+        log.error("call_not_recorded", reason=reason_of(error), told="once")
 
 
 def _flow(observer: Observer, recording: Recording, response: Any) -> Flow:  # Any: the library's.
-    return Flow(recording, status=response.status_code, headers=response.headers, complain=observer.complain)
+    return Flow(recording, status=response.status_code, headers=response.headers, is_first_error=observer.is_first)
 
 
 def _read(request: Any) -> Any:  # Any: the library's.

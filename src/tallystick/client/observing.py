@@ -151,14 +151,23 @@ class Observer:
 
     def complain(self, error: BaseException) -> None:
         """Count an error of ours, and log the first one."""
+        if self.is_first(error):
+            log.error("call_not_recorded", reason=reason_of(error), told="once")
+
+    def is_first(self, _error: BaseException) -> bool:
+        """Count an error of ours; say whether it is the first, which is to be logged."""
         engine = self.runtime.running
         if engine is not None:
             engine.dispatcher.count_unrecorded()
         else:
             self._rests_until = self._clock.monotonic() + _REST_SECONDS
-        if not self._has_complained:
-            self._has_complained = True
-            log.error("call_not_recorded", reason=f"{type(error).__name__}: {error}", told="once")
+        is_first, self._has_complained = not self._has_complained, True
+        return is_first
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what a log line says of an error."""
+    return f"{type(error).__name__}: {error}"
 
 
 def _asking(request: HTTPRequest, raw: bytes) -> HTTPRequest:

@@ -64,7 +64,7 @@ class Recorded:
     @property
     def cost_usd(self) -> Decimal:
         """The cost in US dollars, exactly."""
-        return self.cost_nano_usd * _NANO
+        return self.cost_nano_usd * _NANO if self.cost_nano_usd else Decimal(0)
 
 
 class Answer(Record):

@@ -7,7 +7,7 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from tallystick.client.engine import Engine, outcome
+from tallystick.client.engine import Engine
 from tallystick.client.open_stream import Batch, OpenStream
 from tallystick.client.record import Record, Recorded
 
@@ -54,8 +54,8 @@ class Stream:
         """End it. When this returns, the event is in the journal."""
         reader = self._reader
         if reader.end is None:
-            outcome(reader.engine.submit(reader.stream.abandon()))
-            reader.take(outcome(reader.engine.submit(reader.stream.next_batch())))
+            reader.engine.wait(reader.stream.abandon())
+            reader.take(reader.engine.wait(reader.stream.next_batch()))
 
     def __iter__(self) -> Self:
         return self
@@ -66,7 +66,7 @@ class Stream:
             if reader.end is not None:
                 reader.raise_error()
                 raise StopIteration
-            reader.take(outcome(reader.engine.submit(reader.stream.next_batch())))
+            reader.take(reader.engine.wait(reader.stream.next_batch()))
         return reader.waiting.popleft()
 
     def __enter__(self) -> Self:

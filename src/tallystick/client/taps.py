@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
-from tallystick.client.observing import BROKEN, LEFT, Recording
+import structlog
+
+from tallystick.client.observing import BROKEN, LEFT, Recording, reason_of
 from tallystick.providers.http_content import Inflater, inflater
 from tallystick.wire.dialect import StreamMeter
+
+log = structlog.get_logger(__name__)
 
 _EVENT_STREAM: Final = "text/event-stream"
 _WHOLE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -24,10 +28,10 @@ class Flow:
         *,
         status: int,
         headers: Any,  # Any: a mutable mapping.
-        complain: Callable[[BaseException], None],
+        is_first_error: Callable[[BaseException], bool],
     ) -> None:
         self._recording = recording
-        self._complain = complain
+        self._is_first_error = is_first_error
         self._status = status
         self._content_type: str = headers.get("content-type", "")
         self._meter: StreamMeter | None = None
@@ -47,8 +51,9 @@ class Flow:
             return raw
         try:
             return self._read(raw)
-        except Exception as error:  # noqa: BLE001 - the answer goes on, unread.
-            self._complain(error)
+        except Exception as error:
+            if self._is_first_error(error):
+                log.exception("answer_not_read", reason=reason_of(error), told="once")
             self._is_readable = False
             return raw
 

@@ -211,6 +211,15 @@ async def test_many_threads_use_one_client(client: tallystick.Client, tmp_path: 
     assert len(await flushed(client, tmp_path)) == 80
 
 
+async def test_waiting_inside_of_the_clients_own_thread_is_refused(client: tallystick.Client) -> None:
+    async def inside() -> None:
+        client.completion("plain", ASKED)
+
+    engine = await asyncio.to_thread(client.runtime.engine)
+    with pytest.raises(tallystick.TallystickError, match="inside of the client's own thread"):
+        await asyncio.wrap_future(engine.submit(inside()))
+
+
 async def test_a_closed_client_says_so(client: tallystick.Client, tmp_path: Path) -> None:
     hanging = asyncio.create_task(client.acompletion("hang", ASKED))
     stream = await client.acompletion("pause:30", ASKED, stream=True)
@@ -274,6 +283,14 @@ async def test_a_model_is_called_by_its_providers_name_and_an_address(tmp_path: 
         assert upstream.headers[0]["Authorization"] == "Bearer k-mine"
         with pytest.raises(BadRequest, match="'nobody' is not a provider"):
             await client.acompletion("nobody/model", ASKED)
+
+
+async def test_the_demonstration_needs_no_account_and_has_a_price(tmp_path: Path) -> None:
+    with tallystick.Client(home=tmp_path) as client:
+        answer = await client.acompletion("demo", ASKED)
+
+    assert answer.choices[0].message.content == "You said: Who owes whom?"
+    assert answer.tallystick.cost_usd > 0
 
 
 @pytest.mark.parametrize(
