@@ -31,6 +31,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "default_client": "tallystick.client.default",
     "embedding": "tallystick.client.default",
     "flush": "tallystick.client.default",
+    "instrument": "tallystick.client.instrument",
     "messages": "tallystick.client.default",
     "responses": "tallystick.client.default",
     "text_completion": "tallystick.client.default",

@@ -13,6 +13,7 @@ from tallystick.client.default import flush as flush
 from tallystick.client.default import messages as messages
 from tallystick.client.default import responses as responses
 from tallystick.client.default import text_completion as text_completion
+from tallystick.client.instrument import instrument as instrument
 from tallystick.client.litellm_logger import LiteLLMLogger as LiteLLMLogger
 from tallystick.client.record import Answer as Answer
 from tallystick.client.record import Record as Record

@@ -120,6 +120,7 @@ def fork() -> None:
     for which in range(3):
         child = os.fork()
         if not child:
+            assert not open_files(), open_files()
             end_child(lambda which=which: [call(client, f"{NAME}-child-{which}-{number}") for number in range(5)])
         children.append(child)
     context = multiprocessing.get_context("fork")
@@ -135,6 +136,12 @@ def fork() -> None:
     client.flush()
 
 
+def open_files() -> list[str]:
+    """Of database and journal: a child must have none of its parent's."""
+    paths = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    return [path for path in paths if path.startswith(os.environ["SDK_HOME"])]
+
+
 def end_child(work: Callable[[], Any]) -> None:
     """As `sys.exit` in a child: what is registered for the end of a process runs."""
     try:
@@ -143,6 +150,18 @@ def end_child(work: Callable[[], Any]) -> None:
         os.write(2, repr(error).encode())
         os._exit(1)
     sys.exit(0)
+
+
+def orphan() -> None:
+    """The parent ends, and the child that it forked in the middle of its calls goes on for long."""
+    client = new_client()
+    call(client, f"{NAME}-before")
+    if os.fork():
+        os.write(1, b"ready\n")
+        os._exit(0)
+    os.read(0, 1)
+    call(client, f"{NAME}-child")
+    client.flush()
 
 
 def exits() -> None:

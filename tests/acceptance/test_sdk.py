@@ -136,6 +136,21 @@ async def test_a_fork_leaves_each_process_its_own_journal(programs: Programs) ->
     assert complaints == ""
 
 
+async def test_a_child_does_not_hold_on_to_the_slot_of_its_parent(programs: Programs) -> None:
+    process = await programs.start("orphan")
+    assert process.stdout is not None
+    async with asyncio.timeout(SECONDS_MAX):
+        while (line := await process.stdout.readline()) != b"ready\n":
+            programs.note(line.decode())
+    await programs.run("once")  # While the child lives.
+
+    slots = {path.parent.name for path in programs.home.rglob("producer.json")}
+    await programs.end(process, tell=b"x")
+    await programs.check()
+    assert slots == {"slot-0001"}
+    assert programs.segments == []
+
+
 async def test_an_exit_in_the_middle_settles_what_runs(programs: Programs) -> None:
     process = await programs.start("exits")
     assert process.stdout is not None

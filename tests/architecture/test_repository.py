@@ -34,6 +34,7 @@ PUBLIC_NAMES = [
     "default_client",
     "embedding",
     "flush",
+    "instrument",
     "messages",
     "responses",
     "text_completion",

@@ -31,6 +31,7 @@ from tallystick.calls.callbacks.lists import NO_CALLBACKS, CallbackLists
 from tallystick.calls.callbacks.service import CallbackService
 from tallystick.calls.health.checks import HealthChecks
 from tallystick.calls.metered_stream import StreamLimits
+from tallystick.calls.observed_call import ObservedCalls
 from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.route import Router
@@ -152,6 +153,7 @@ class Services:
         """There from `start` on."""
         self._check_loop: SupervisedLoop | None = None
         self._passed_calls: PassedCalls | None = None
+        self._observed_calls: ObservedCalls | None = None
 
     def _open_writer(self, key_ring: KeyRing) -> ObjectWriter:
         return ObjectWriter(
@@ -216,6 +218,12 @@ class Services:
         assert self._passed_calls is not None, "the services have started"
         return self._passed_calls
 
+    @property
+    def observed_calls(self) -> ObservedCalls:
+        """What records calls that others send, once `start` has returned."""
+        assert self._observed_calls is not None, "the services have started"
+        return self._observed_calls
+
     def snapshot(self) -> Snapshot:
         """All that calls are served with now."""
         return self.snapshots.current
@@ -238,6 +246,7 @@ class Services:
             on_client_disconnect=self.settings.stream.on_client_disconnect,
             drain_seconds=self.settings.stream.drain_seconds,
         )
+        self._observed_calls = ObservedCalls(attributor=attributor, admission=admission, settler=self._settler)
         self._passed_calls = PassedCalls(
             snapshot=self.snapshot,
             passing=self._passing,

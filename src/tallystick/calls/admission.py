@@ -309,6 +309,10 @@ class CallAdmission:
         await admitted.take_callers_rates(scoped)
         return admitted
 
+    def observe(self, context: CallContext, deployment: Deployment) -> Admitted:
+        """Return what a call holds that is sent by somebody else, whom nothing holds back: nothing."""
+        return Admitted(self, context, (deployment,), tokens_estimate=0)
+
     async def hold_of_provider(self, provider: str, estimate: Estimate, *, moment: datetime) -> Hold:
         """Return a hold on a provider's budget. Raises BudgetExceeded, BudgetUnknown."""
         bounds = self.bounds_of_provider(provider, moment)

@@ -51,7 +51,13 @@ class _Shell:
 
     def __init__(self, **options: Unpack[ClientOptions]) -> None:
         self._options = _checked(options)
-        self._runtime = Runtime(self._open)
+        self.runtime = Runtime(self._open)
+        """What the calls run in; for `instrument`."""
+
+    def metrics(self) -> str:
+        """Return this client's metrics in Prometheus' text format; '' before its first call."""
+        engine = self.runtime.running
+        return "" if engine is None else engine.dispatcher.render_metrics()
 
     def _open(self) -> Services:
         options = self._options
@@ -71,14 +77,14 @@ class _Shell:
         self, method: Method, arguments: Mapping[str, Any]
     ) -> tuple[Engine, Future[Answer | OpenStream]]:  # Any: the dialect's JSON.
         asked = question(method, arguments)  # First: what is wrong with it is said before anything is started.
-        engine = self._runtime.engine()
+        engine = self.runtime.engine()
         return engine, engine.submit(engine.dispatcher.call(asked))
 
     async def _await(self, method: Method, arguments: Mapping[str, Any]) -> Answer | AsyncStream:  # Any: as above.
         """Answer in whichever event loop runs, which goes on meanwhile; cancelling it cancels the call."""
-        if self._runtime.running is None:
+        if self.runtime.running is None:
             question(method, arguments)
-            await asyncio.to_thread(self._runtime.engine)
+            await asyncio.to_thread(self.runtime.engine)
         engine, future = self._ask(method, arguments)
         try:
             answer = await asyncio.wrap_future(future)
@@ -137,7 +143,7 @@ class Client(_Shell):
 
     def flush(self, *, timeout_seconds: float = FLUSH_SECONDS) -> None:
         """Return when all calls so far are in the database. Raises NotCommittedInTime; the journal keeps them then."""
-        engine = self._runtime.running
+        engine = self.runtime.running
         if engine is not None:
             future = engine.submit(engine.dispatcher.flush(timeout_seconds))
             try:
@@ -147,7 +153,7 @@ class Client(_Shell):
 
     def close(self, *, timeout_seconds: float = FLUSH_SECONDS) -> None:
         """Commit what can be committed, and end. What the database does not take stays in the journal."""
-        self._runtime.close(timeout_seconds=timeout_seconds)
+        self.runtime.close(timeout_seconds=timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -198,13 +204,13 @@ class AsyncClient(_Shell):
 
     async def flush(self, *, timeout_seconds: float = FLUSH_SECONDS) -> None:
         """Return when all calls so far are in the database. Raises NotCommittedInTime; the journal keeps them then."""
-        engine = self._runtime.running
+        engine = self.runtime.running
         if engine is not None:
             await asyncio.wrap_future(engine.submit(engine.dispatcher.flush(timeout_seconds)))
 
     async def close(self, *, timeout_seconds: float = FLUSH_SECONDS) -> None:
         """Commit what can be committed, and end. What the database does not take stays in the journal."""
-        await asyncio.to_thread(self._runtime.close, timeout_seconds=timeout_seconds)
+        await asyncio.to_thread(self.runtime.close, timeout_seconds=timeout_seconds)
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,19 +12,26 @@ import structlog
 from tallystick.access.principal import Principal
 from tallystick.access.users import Role
 from tallystick.bootstrap import Services
-from tallystick.calls.call import CallContext
+from tallystick.calls.call import CallContext, RunningCall
 from tallystick.calls.metered_stream import MeteredStream
+from tallystick.calls.observed_call import ObservedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.client.asking import Question
 from tallystick.client.open_stream import OpenStream
 from tallystick.client.record import Answer, read_record, recorded
+from tallystick.control.deployment import Deployment
+from tallystick.control.resolving import CannotServe
 from tallystick.errors import BadRequest, NotCommittedInTime, TallystickError, UpstreamGarbled
 from tallystick.runtime.ids import new_event_id, truncate_to_millisecond
+from tallystick.wire.call_request import CallRequest
 
 log = structlog.get_logger(__name__)
 
 SDK_KEY: Final = "tallystick_sdk"
 """Under this, calls of the SDK appear where a virtual key would: they need none."""
+
+_PRICE_SECONDS: Final = 60.0
+_PRICED_MAX: Final = 1_000
 
 
 class Dispatcher:
@@ -33,6 +40,7 @@ class Dispatcher:
     def __init__(self, services: Services, pipeline: Pipeline) -> None:
         self._services = services
         self._pipeline = pipeline
+        self._priced: dict[tuple[str, str, str], tuple[Deployment, float]] = {}
         self._streams: set[OpenStream] = set()
         self._running: set[asyncio.Task[Any]] = set()  # Any: whatever each returns.
 
@@ -79,6 +87,50 @@ class Dispatcher:
             raise UpstreamGarbled("The upstream's answer is no JSON object.") from error
         told.tallystick = recorded(event_id, answer.event)
         return told
+
+    @property
+    def observed_calls(self) -> ObservedCalls:
+        """What records calls that others send."""
+        return self._services.observed_calls
+
+    async def observe(self, request: CallRequest, *, provider: str, api_base: str, team_id: str) -> RunningCall:
+        """Write the intent of a call that an instrumented client is about to send. Raises TallystickError."""
+        deployment = await self._elsewhere(provider, request.model, api_base)
+        started_at = truncate_to_millisecond(self._services.clock.now())
+        context = CallContext(
+            event_id=new_event_id(started_at),
+            started_at=started_at,
+            path="/v1/" + request.endpoint,
+            request=request,
+            principal=_principal(team_id),
+            headers={},
+            requester_ip="",
+        )
+        return self._services.observed_calls.begin(context, deployment)
+
+    async def _elsewhere(self, provider: str, model: str, api_base: str) -> Deployment:
+        """Return where the call goes, with its price, which is looked up now and then."""
+        key, now = (provider, model, api_base), self._services.clock.monotonic()
+        known = self._priced.get(key)
+        if known is not None and known[1] > now:
+            return known[0]
+        builder = self._services.snapshots.builder
+        await asyncio.to_thread(builder.load_prices)
+        try:
+            deployment = builder.price_elsewhere(provider, model, api_base=api_base)
+        except CannotServe as error:
+            raise BadRequest(f"The model '{model}' of {provider} can't be recorded: {error}.") from error
+        if len(self._priced) >= _PRICED_MAX:
+            self._priced.clear()
+        self._priced[key] = (deployment, now + _PRICE_SECONDS)
+        return deployment
+
+    def count_unrecorded(self) -> None:
+        """An instrumented client's call was not recorded."""
+        self._services.metrics.unrecorded_calls.inc()
+
+    def render_metrics(self) -> str:
+        return self._services.render_metrics().decode()
 
     async def flush(self, timeout_seconds: float) -> None:
         """Return when the database has all events that are in the journal now. Raises NotCommittedInTime."""

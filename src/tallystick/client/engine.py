@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -61,6 +62,10 @@ class Engine:
     def services(self) -> Services:
         """What runs in it; only for coroutines that are submitted to it."""
         return self._services
+
+    def now(self) -> datetime:
+        """Return the time, from any thread."""
+        return self._services.clock.now()
 
     def submit(self, work: Coroutine[Any, Any, ResultT]) -> Future[ResultT]:
         """Run a coroutine in the engine; cancelling the future cancels it. Raises ClientClosed."""

@@ -133,6 +133,13 @@ class SnapshotBuilder:
             around = msgspec.structs.replace(around, credentials={**around.credentials, **credentials})
         return self._resolved(held, around).deployment
 
+    def price_elsewhere(self, provider: str, model: str, *, api_base: str) -> Deployment:
+        """Return a deployment that others call, to record and to price their calls by. Raises CannotServe."""
+        around = self._around or self._around_of(self._read(NOTHING_LOADED, []))
+        params = {"model": f"{provider}/{model}", "api_base": api_base, "api_key": "theirs"}
+        candidate = Candidate(deployment_id=f"elsewhere-{provider}", model_group=model, params=params, info={})
+        return resolve(candidate, around, shown={}).deployment
+
     def try_endpoint(self, held: ControlObject) -> PassThroughEndpoint:
         """Return the pass-through endpoint that an object would be with what is in force. Raises CannotServe."""
         around = self._around or self._around_of(self._read(NOTHING_LOADED, []))

@@ -208,6 +208,9 @@ class Metrics:
         self.service_restarts = self._family(
             "service_restarts_total", "Background loops started again after a crash.", ("service",)
         )
+        self.unrecorded_calls = self._counter(
+            "unrecorded_calls_total", "Calls of instrumented clients that could not be recorded."
+        )
         self.internal_errors = self._counter("internal_errors_total", "Answers with status 500 for an unknown error.")
 
     def _counter(self, name: str, meaning: str) -> Counter:

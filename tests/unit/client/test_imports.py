@@ -40,7 +40,8 @@ begun = time.perf_counter()
 import tallystick
 seconds = time.perf_counter() - begun
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(json.dumps([seconds, sorted(loaded - set(sys.stdlib_module_names)), [n for n in sys.modules if "tallystick" in n]]))
+others = sorted(loaded - set(sys.stdlib_module_names))
+print(json.dumps([seconds, others, [each for each in sys.modules if "tally" in each]]))
 """
     runs = [json.loads(python(code, tmp_path).stdout) for _ in range(3)]
 

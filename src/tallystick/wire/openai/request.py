@@ -38,6 +38,13 @@ def upstream_body(request: CallRequest, *, model: str, ask_usage: bool) -> bytes
     return _ENCODER.encode(fields)
 
 
+def asking_usage(raw: bytes) -> bytes:
+    """Return the body of a stream that asks for its usage; every other value keeps its bytes."""
+    fields = _RAW_FIELDS.decode(raw)
+    fields["stream_options"] = _asking_usage(fields.get("stream_options"))
+    return _ENCODER.encode(fields)
+
+
 def parse_request(endpoint: Endpoint, raw: bytes, *, model_in_path: str | None = None) -> CallRequest:
     """Check a request body. A model in the path wins over one in the body.
 
