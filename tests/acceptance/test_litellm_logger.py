@@ -1,7 +1,7 @@
 """LiteLLM itself, from an environment of its own, with our logger among its callbacks: N calls, N events.
 
 Not part of the suite, because LiteLLM brings 60 packages and must never be in a lock of ours:
-`pytest tests/acceptance/test_litellm_logger.py --litellm-python /path/to/venv/bin/python`. Never install 1.82.7 or 1.82.8,
+`pytest tests/acceptance/test_litellm_logger.py --litellm-python /path/to/venv/bin/python`. Never 1.82.7 or 1.82.8,
 which were malware.
 """
 

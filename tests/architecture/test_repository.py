@@ -16,6 +16,7 @@ PUBLIC_NAMES = [
     "AsyncStream",
     "BudgetExceeded",
     "Client",
+    "LiteLLMLogger",
     "RateLimited",
     "Record",
     "Recorded",
