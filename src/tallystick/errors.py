@@ -31,6 +31,7 @@
     ├── StoreError
     │   ├── StoreUnavailable       503: the database is away; trying again later is right
     │   ├── RowRefused             the database refuses the data itself; trying again is wrong
+    │   │   └── EventRepeated      the ledger has an event of this id
     │   └── MigrationFailed        the schema can't be brought up to date
     ├── BudgetUnknown              503: the database is away and what is left of a budget can't be told
     ├── SecretUnreadable           a sealed value can't be opened; names where it is, never what it holds
@@ -273,6 +274,10 @@ class StoreUnavailable(StoreError):
 
 class RowRefused(StoreError):
     """The database refuses the data itself; trying the same again is wrong."""
+
+
+class EventRepeated(RowRefused):
+    """The ledger has an event of this id already: it is counted, and this one is not."""
 
 
 class MigrationFailed(StoreError):

@@ -12,16 +12,21 @@ import asyncpg
 
 from conformance.kit import BUDGETS_MENDABLE, LASTING, MENDABLE, Engine, falsify_memory
 from tallystick.stores.postgres.audit import PostgresAuditor
+from tallystick.stores.postgres.batch_jobs import PostgresBatchJobs
 from tallystick.stores.postgres.budgets import PostgresBudgetStore
 from tallystick.stores.postgres.control import PostgresControlStore
 from tallystick.stores.postgres.database import PostgresDatabase
 from tallystick.stores.postgres.instances import PostgresInstances
+from tallystick.stores.postgres.kept_files import PostgresKeptFiles
 from tallystick.stores.postgres.ledger import PostgresLedger
 from tallystick.stores.postgres.specs import PostgresSpecStore
 from tallystick.stores.sqlite import SqliteAuditor, SqliteBudgetStore, SqliteControlStore, SqliteDatabase, SqliteLedger
+from tallystick.stores.sqlite.batch_jobs import SqliteBatchJobs
 from tallystick.stores.sqlite.instances import SqliteInstances
+from tallystick.stores.sqlite.kept_files import SqliteKeptFiles
 from tallystick.stores.sqlite.specs import SqliteSpecStore
 from tallystick.testing import FakeClock, MemoryBudgetStore, MemoryStore
+from tallystick.testing.batch_jobs import MemoryBatchJobs, MemoryKeptFiles
 from tallystick.testing.control_store import MemoryControlStore
 from tallystick.testing.instances import MemoryInstances
 
@@ -52,6 +57,8 @@ async def open_memory(place: Place) -> AsyncIterator[Engine]:
         peer_control=control,
         specs=control,
         instances=MemoryInstances(clock=clock),
+        batch_jobs=MemoryBatchJobs(store=store),
+        kept_files=MemoryKeptFiles(),
         clock=clock,
         tamper=tamper,
         budgets=budgets,
@@ -86,6 +93,8 @@ async def open_sqlite(place: Place) -> AsyncIterator[Engine]:
             peer_control=SqliteControlStore(database=other),
             specs=SqliteSpecStore(database=database),
             instances=SqliteInstances(database=database),
+            batch_jobs=SqliteBatchJobs(database=database),
+            kept_files=SqliteKeptFiles(database=database),
             clock=clock,
             tamper=tamper,
             budgets=SqliteBudgetStore(database=database),
@@ -133,6 +142,8 @@ async def open_postgres(place: Place, *, statement_cache_size: int = 256) -> Asy
             peer_control=PostgresControlStore(database=other),
             specs=PostgresSpecStore(database=database),
             instances=PostgresInstances(database=database),
+            batch_jobs=PostgresBatchJobs(database=database),
+            kept_files=PostgresKeptFiles(database=database),
             clock=clock,
             tamper=tamper,
             budgets=PostgresBudgetStore(database=database),
@@ -158,7 +169,7 @@ async def empty_postgres(place: Place) -> None:
     await connection.execute("""
         TRUNCATE producers, commits, spend_events, dead_letters, daily_spend, daily_entity_spend, totals;
         TRUNCATE control_objects, control_search, change_feed, audit_log;
-        TRUNCATE budget_windows, budget_leases, budget_aliases, instances;
+        TRUNCATE budget_windows, budget_leases, budget_aliases, instances, kept_files, batch_jobs;
         UPDATE ledger_head SET position = 0, budget_windows = 0;
         UPDATE change_feed_head SET revision = 0
     """)

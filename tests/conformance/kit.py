@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from tallystick.access.budget_store import BudgetStore
+from tallystick.access.kept_files import KeptFileStore
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
 from tallystick.ledger.batch import ENTITY_TYPES, Batch, Counters, DeadLetter, TotalKey, batch_of, fold
+from tallystick.ledger.batch_jobs import BatchJobStore
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.store import (
     CommittedEvent,
@@ -44,6 +46,8 @@ class Engine:
     peer_control: ControlStore
     specs: SpecStore
     instances: InstanceStore
+    batch_jobs: BatchJobStore
+    kept_files: KeptFileStore
     clock: FakeClock
     tamper: Callable[[str], Awaitable[None]]
     budgets: BudgetStore

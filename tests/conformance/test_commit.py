@@ -18,7 +18,7 @@ from conformance.kit import (
     make_events,
     with_dead_letter,
 )
-from tallystick.errors import RowRefused
+from tallystick.errors import EventRepeated, RowRefused
 from tallystick.ledger.batch import Batch, DeadLetter, batch_of
 from tallystick.wire.usage import Usage
 
@@ -187,3 +187,12 @@ async def test_a_large_batch(engine: Engine) -> None:
     page = await engine.reader.events_after("", limit=10_000, where=EVERYTHING)
     assert len(page.events) == 5_000
     await assert_adds_up(engine, batch.events)
+
+
+async def test_an_event_of_another_producer_with_the_same_id_is_refused_as_repeated(engine: Engine) -> None:
+    event = make_event()
+    await engine.ledger.commit(batch_of("p", 1, [event]))
+    for store in (engine.ledger, engine.peer):
+        with pytest.raises(EventRepeated):
+            await store.commit(batch_of("q", 1, [msgspec.structs.replace(event, cost_nano_usd=7)]))
+    await assert_adds_up(engine, (event,))

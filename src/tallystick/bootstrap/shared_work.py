@@ -76,10 +76,15 @@ class SharedWork:
         }
 
 
-def build_shared_work(settings: Settings, *, store: Store, clock: Clock, metrics: Metrics) -> SharedWork:
-    """Put it together. Nothing is connected before its start. Raises ConfigError when a library is not installed."""
+def build_shared_work(
+    settings: Settings, *, store: Store, jobs: Sequence[Service] = (), clock: Clock, metrics: Metrics
+) -> SharedWork:
+    """Put it together; `jobs` are further ones of the leader's.
+
+    Nothing is connected before its start. Raises ConfigError when a library is not installed.
+    """
     shared = settings.instances
-    jobs = _jobs(settings, store=store, clock=clock, metrics=metrics)
+    of_leader = [*_jobs(settings, store=store, clock=clock, metrics=metrics), *jobs]
     address = settings.redis.address
     leaderships, buffered, connection = store.leaderships, None, None
     # All processes of a SQLite file are on one machine: they need nobody to tell who leads.
@@ -90,7 +95,7 @@ def build_shared_work(settings: Settings, *, store: Store, clock: Clock, metrics
         if shared.uses_redis_buffer:
             buffer = redis.buffer(bytes_max=shared.redis_buffer_bytes_max)
             drain = Drain(buffer=buffer, store=store.ledger, clock=clock, metrics=metrics)
-            jobs.append(SupervisedLoop("buffer_drain", drain.run, clock=clock, metrics=metrics))
+            of_leader.append(SupervisedLoop("buffer_drain", drain.run, clock=clock, metrics=metrics))
             buffered = BufferedLedger(
                 store=store.ledger,
                 buffer=buffer,
@@ -105,7 +110,7 @@ def build_shared_work(settings: Settings, *, store: Store, clock: Clock, metrics
             _LEADERSHIP,
             store=leaderships,
             holder=f"{platform.node()}:{os.getpid()}:{new_event_id(clock.now())[-8:]}",
-            jobs=jobs,
+            jobs=of_leader,
             lease_seconds=shared.leader_lease_seconds,
             clock=clock,
             metrics=metrics,

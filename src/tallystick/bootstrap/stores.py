@@ -8,11 +8,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tallystick.access.budget_store import BudgetStore
+from tallystick.access.kept_files import KeptFileStore
 from tallystick.bootstrap.postgres import open_postgres
 from tallystick.config.settings import Settings
 from tallystick.control.rotation import SpecStore
 from tallystick.control.store import ControlStore
 from tallystick.errors import ConfigError
+from tallystick.ledger.batch_jobs import BatchJobStore
 from tallystick.ledger.inspection import StoreInspector
 from tallystick.ledger.store import LedgerAuditor, LedgerReader, LedgerStore
 from tallystick.runtime.clock import Clock
@@ -38,6 +40,8 @@ class Store:
     prepare: Callable[[], Awaitable[None]] | None
     """Makes ahead what coming events need; None where they need nothing."""
     instances: InstanceStore
+    batch_jobs: BatchJobStore
+    kept_files: KeptFileStore
     ping: Callable[[], Awaitable[None]]
     migrate: Callable[[], Awaitable[tuple[int, ...]]]
     close: Callable[[], Awaitable[None]]
@@ -71,11 +75,13 @@ def open_store(settings: Settings, *, clock: Clock, on_replica_read: Callable[[s
 
 def _open_sqlite(settings: Settings, clock: Clock) -> Store:
     from tallystick.stores.sqlite.audit import SqliteAuditor
+    from tallystick.stores.sqlite.batch_jobs import SqliteBatchJobs
     from tallystick.stores.sqlite.budgets import SqliteBudgetStore
     from tallystick.stores.sqlite.control import SqliteControlStore
     from tallystick.stores.sqlite.database import SqliteDatabase
     from tallystick.stores.sqlite.inspect import SqliteInspector
     from tallystick.stores.sqlite.instances import SqliteInstances
+    from tallystick.stores.sqlite.kept_files import SqliteKeptFiles
     from tallystick.stores.sqlite.leadership import SqliteLeaderships
     from tallystick.stores.sqlite.ledger import SqliteLedger
     from tallystick.stores.sqlite.specs import SqliteSpecStore
@@ -100,6 +106,8 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
         ledger_id=None,
         prepare=None,
         instances=SqliteInstances(database=database),
+        batch_jobs=SqliteBatchJobs(database=database),
+        kept_files=SqliteKeptFiles(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=database.close,
@@ -110,10 +118,12 @@ def _open_sqlite(settings: Settings, clock: Clock) -> Store:
 
 def _open_postgres(settings: Settings, clock: Clock, on_replica_read: Callable[[str], None]) -> Store:
     from tallystick.stores.postgres.audit import PostgresAuditor
+    from tallystick.stores.postgres.batch_jobs import PostgresBatchJobs
     from tallystick.stores.postgres.budgets import PostgresBudgetStore
     from tallystick.stores.postgres.control import PostgresControlStore
     from tallystick.stores.postgres.inspect import PostgresInspector
     from tallystick.stores.postgres.instances import PostgresInstances
+    from tallystick.stores.postgres.kept_files import PostgresKeptFiles
     from tallystick.stores.postgres.leadership import PostgresLeaderships
     from tallystick.stores.postgres.ledger import PostgresLedger
     from tallystick.stores.postgres.specs import PostgresSpecStore
@@ -134,6 +144,8 @@ def _open_postgres(settings: Settings, clock: Clock, on_replica_read: Callable[[
         ledger_id=ledger.ledger_id,
         prepare=ledger.prepare,
         instances=PostgresInstances(database=database),
+        batch_jobs=PostgresBatchJobs(database=database),
+        kept_files=PostgresKeptFiles(database=database),
         ping=database.ping,
         migrate=database.migrate,
         close=opened.close,

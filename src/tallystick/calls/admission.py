@@ -230,6 +230,13 @@ class Admitted:
             )
         self._admission.estimator.note(self._context.request, event)
 
+    def end_without_event(self) -> None:
+        """What was asked is done, and is no event by itself: its request counts, and nothing is held any more."""
+        self._admission.budgets.cancel(self._hold)
+        self._admission.budgets.cancel(self._provider_hold)
+        self._admission.rates.settle(self._rates, tokens=0)
+        self._admission.rates.settle(self._deployment_rates, tokens=0)
+
     def cancel(self) -> None:
         """The call was not dispatched, or not with this."""
         self._admission.budgets.cancel(self._hold)
@@ -312,6 +319,26 @@ class CallAdmission:
     def observe(self, context: CallContext, deployment: Deployment) -> Admitted:
         """Return what a call holds that is sent by somebody else, whom nothing holds back: nothing."""
         return Admitted(self, context, (deployment,), tokens_estimate=0)
+
+    async def admit_job(
+        self, context: CallContext, attribution: Attribution, deployment: Deployment, estimate: Estimate | None
+    ) -> Admitted:
+        """Admit a batch of calls that an upstream works off later: one request, and room for all of its cost.
+
+        Raises RateLimited, BudgetExceeded, BudgetUnknown, and BadRequest for a price that is unknown where that is
+        refused. `estimate` is None where it is unknown.
+        """
+        if estimate is None and self._live().denies_unknown_prices:
+            raise _unknown_price(context)
+        scoped = await self._scoped(context.principal, attribution)
+        admitted = Admitted(self, context, [deployment], tokens_estimate=0)
+        try:
+            await admitted.take_callers_rates(scoped)
+            await admitted.take_budgets(scoped, lambda: estimate)
+        except BaseException:
+            admitted.cancel()
+            raise
+        return admitted
 
     async def hold_of_provider(self, provider: str, estimate: Estimate, *, moment: datetime) -> Hold:
         """Return a hold on a provider's budget. Raises BudgetExceeded, BudgetUnknown."""

@@ -39,6 +39,7 @@ from tallystick.errors import ConfigError, PermissionDenied
 from tallystick.gateway.app import Gateway, GatewayLimits
 from tallystick.gateway.head_limit import BoundedHeadProtocol
 from tallystick.gateway.health import HealthPages
+from tallystick.gateway.held import HeldObjects
 from tallystick.runtime.clock import SystemClock
 from tallystick.runtime.telemetry import Metrics, configure_logging
 from tallystick.runtime.workers import WorkerSupervisor, unblock_signals
@@ -149,6 +150,7 @@ def build_gateway(services: Services, pipeline: Pipeline) -> Gateway:
         authenticator=services.authenticator,
         snapshot=services.snapshot,
         kept_responses=services.responses.kept,
+        held=HeldObjects(services.upstream_objects.files, services.upstream_objects.batches),
         health=HealthPages(services, authorize_admin=authorize_admin),
         fallback=create_admin_app(admin_services_of(services)),
         clock=services.clock,

@@ -96,3 +96,13 @@ class CostSettings(Frozen):
             in_environment=False,
         ),
     ] = Field(default_factory=dict)
+    batch_price_factor: Annotated[
+        Decimal,
+        Field(ge=0, le=1, decimal_places=6),
+        Given(
+            name="batch_price_factor",
+            description="What a call in a batch (`/v1/batches`) costs of its usual price, where the model has no "
+            "prices of its own for batches (`input_cost_per_token_batches`, `output_cost_per_token_batches`). "
+            "Providers document half.",
+        ),
+    ] = Decimal("0.5")

@@ -38,6 +38,8 @@ PRICE_FIELDS = frozenset(
         "input_cost_per_request",
     }
 )
+BATCH_PRICE_FIELDS = frozenset(("input_cost_per_token_batches", "output_cost_per_token_batches"))
+"""What tokens cost in batches that the upstream works off when it has time."""
 TIER_SUFFIX = re.compile(r"_above_(\d{1,6})k_tokens$")
 
 _LIBRARIES = ("any-llm/", "litellm/")
@@ -168,6 +170,15 @@ class ModelEntry(Frozen):
     @property
     def prices(self) -> Mapping[str, Decimal]:
         """Price fields of both places; `litellm_params` wins."""
+        return {name: price for name, price in self._given_prices.items() if name not in BATCH_PRICE_FIELDS}
+
+    @property
+    def batch_prices(self) -> Mapping[str, Decimal]:
+        """Those of them that hold for calls in batches."""
+        return {name: price for name, price in self._given_prices.items() if name in BATCH_PRICE_FIELDS}
+
+    @property
+    def _given_prices(self) -> Mapping[str, Decimal]:
         return {**self.model_info.prices, **self.litellm_params.prices}
 
     @property
@@ -183,4 +194,4 @@ def is_of_library(model: object) -> bool:
 
 def is_price_field(name: str) -> bool:
     """Whether a field holds a price that we know: `input_cost_per_token`, `input_cost_per_token_above_200k_tokens`."""
-    return TIER_SUFFIX.sub("", name) in PRICE_FIELDS
+    return TIER_SUFFIX.sub("", name) in PRICE_FIELDS or name in BATCH_PRICE_FIELDS

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from tallystick.config.load import SETTINGS
-from tallystick.config.model_list import PRICE_FIELDS, LitellmParams, ModelInfo
+from tallystick.config.model_list import BATCH_PRICE_FIELDS, PRICE_FIELDS, LitellmParams, ModelInfo
 from tallystick.config.places import SettingEntry
 
 _HEAD = """\
@@ -41,6 +41,7 @@ def render_reference() -> str:
     lines.append(
         "  `_above_<N>k_tokens` at its end, a price holds when the whole prompt has more than N thousand tokens"
     )
+    lines.append(f"- prices of calls in batches: {_names(sorted(BATCH_PRICE_FIELDS))}")
     lines.append("\n## `credential_list`\n")
     lines.append(
         "Each entry has `credential_name`, `credential_values` and, if wanted, `credential_info`. The values are"

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from tallystick.config.accounting_settings import AttributionSettings, CostSettings, Margin, UserHeaderMapping
 from tallystick.config.alert_settings import AlertSettings
+from tallystick.config.batch_settings import BatchSettings
 from tallystick.config.budget_settings import BudgetSettings, ProviderBudget
 from tallystick.config.cache_settings import CacheSettings
 from tallystick.config.callback_settings import CallbackSettings
@@ -36,6 +37,7 @@ from tallystick.config.traffic_settings import ServerSettings, StreamSettings, U
 __all__ = [
     "AlertSettings",
     "AttributionSettings",
+    "BatchSettings",
     "BudgetSettings",
     "CacheSettings",
     "CallbackSettings",
@@ -179,6 +181,7 @@ class Settings(Frozen):
     stream: StreamSettings = StreamSettings()
     attribution: AttributionSettings = AttributionSettings()
     costs: CostSettings = CostSettings()
+    batches: BatchSettings = BatchSettings()
     budgets: BudgetSettings = BudgetSettings()
     rates: RateSettings = RateSettings()
     redis: RedisSettings = RedisSettings()

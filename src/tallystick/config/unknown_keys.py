@@ -11,6 +11,7 @@ from tallystick.config.cache_settings import CACHE_TYPES, CALL_TYPES
 from tallystick.config.callback_settings import is_import_path
 from tallystick.config.database_url import DATABASE_PARTS, REPLICA_SUFFIX, replica_url_from_parts, url_from_parts
 from tallystick.config.model_list import (
+    BATCH_PRICE_FIELDS,
     PRICE_FIELDS,
     LitellmParams,
     ModelEntry,
@@ -156,7 +157,7 @@ def _parameters(parameters: Any, where: tuple[str | int, ...]) -> Iterator[str]:
         if name in litellm_keys.LITELLM_PARAMS:
             yield f"{path}: {NOT_YET}"
         else:
-            yield _unknown(path, name, supported | PRICE_FIELDS | litellm_keys.LITELLM_PARAMS)
+            yield _unknown(path, name, supported | PRICE_FIELDS | BATCH_PRICE_FIELDS | litellm_keys.LITELLM_PARAMS)
 
 
 def _facts(facts: Any, where: tuple[str | int, ...]) -> Iterator[str]:
@@ -169,7 +170,7 @@ def _facts(facts: Any, where: tuple[str | int, ...]) -> Iterator[str]:
         if name in litellm_keys.LITELLM_PARAMS and "cost" in name:
             yield f"{path}: {NOT_YET}"
         elif "cost" in name or difflib.get_close_matches(name, ("base_model",), cutoff=0.8):
-            yield _unknown(path, name, supported | PRICE_FIELDS)
+            yield _unknown(path, name, supported | PRICE_FIELDS | BATCH_PRICE_FIELDS)
 
 
 def _unknown(path: str, name: str, known: Collection[str]) -> str:

@@ -59,7 +59,11 @@ def live_settings(settings: Settings, written: Mapping[str, Any]) -> LiveSetting
     costs = settings.costs
     given = {"discounts": values.get(DISCOUNTS), "margins": values.get(MARGINS)}
     if any(value is not None for value in given.values()):
-        kept = {"discounts": costs.discounts, "margins": costs.margins}
+        kept = {
+            "discounts": costs.discounts,
+            "margins": costs.margins,
+            "batch_price_factor": costs.batch_price_factor,
+        }
         costs = CostSettings.model_validate(kept | {name: value for name, value in given.items() if value is not None})
     upstream = settings.upstream
     return LiveSettings(

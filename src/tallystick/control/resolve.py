@@ -19,6 +19,7 @@ from tallystick.control.prices import PriceList
 from tallystick.control.resolving import CannotServe
 from tallystick.control.wildcards import is_wildcard, model_for
 from tallystick.errors import ConfigError
+from tallystick.pricing.batch_price import batch_sheet
 from tallystick.pricing.overrides import deployment_sheet
 from tallystick.pricing.price import PriceSheet
 from tallystick.providers.base import InvalidTarget, Target
@@ -76,6 +77,7 @@ def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -
         model_group=group,
         target=target,
         price=price.sheet,
+        batch_price=batch_sheet(price.sheet, prices=entry.batch_prices, factor=around.costs.batch_price_factor),
         weight=params.weight,
         order=params.order,
         tags=params.tags,

@@ -15,6 +15,7 @@ from tallystick.access.authenticator import Authenticator
 from tallystick.access.presented import presented_key
 from tallystick.access.principal import Principal
 from tallystick.access.route_access import RouteKind, require_route
+from tallystick.calls.batches.jobs import JobContext
 from tallystick.calls.call import PASS_THROUGH, CallContext
 from tallystick.calls.kept_responses import KeptResponses
 from tallystick.calls.metered_stream import MeteredStream
@@ -22,10 +23,11 @@ from tallystick.calls.model_choice import callable_models, is_of_wildcard
 from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.plain_answer import PlainAnswer
-from tallystick.control.deployment import Snapshot
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
 from tallystick.gateway.call_paths import CallPath, find_call, key_in_query
 from tallystick.gateway.health import HealthPages
+from tallystick.gateway.held import HeldObjects, HeldPath, HeldRequest, find_held, refuse_method, serve_held
 from tallystick.gateway.http import (
     ASGIApp,
     ClientGone,
@@ -77,6 +79,7 @@ class Gateway:
         snapshot: Callable[[], Snapshot],
         health: HealthPages,
         kept_responses: KeptResponses,
+        held: HeldObjects,
         fallback: ASGIApp,
         clock: Clock,
         metrics: Metrics,
@@ -89,6 +92,7 @@ class Gateway:
         self._snapshot = snapshot
         self._health = health
         self._kept_responses = kept_responses
+        self._held = held
         self._fallback = fallback
         self._clock = clock
         self._metrics = metrics
@@ -109,6 +113,8 @@ class Gateway:
             await self._serve(scope, receive, send, call=None, model=None)
         elif (kept := find_kept(path)) is not None:
             await self._serve(scope, receive, send, call=None, model=None, kept=kept)
+        elif (held := find_held(path)) is not None:
+            await self._hold(scope, receive, send, held)
         elif (page := self._health.page(path)) is not None:
             await page(scope, receive, send)
         elif (passed := self._passed.find(path)) is not None:
@@ -187,6 +193,27 @@ class Gateway:
             await _send(await self._passed_calls.run(context, passage), receive, begun)
 
         await self._respond(send, passed.dialect, answer)
+
+    async def _hold(self, scope: Scope, receive: Receive, send: Send, held: HeldPath) -> None:
+        """Answer a request about files or batches that upstreams keep, or say why not."""
+
+        async def answer(begun: _Begun) -> None:
+            headers = dict(scope["headers"])
+            principal = await self._authenticate(self._token(headers, b""))
+            require_route(principal, RouteKind.CALL, scope["path"], *held.spellings)
+            method = scope["method"]
+            if method not in held.methods:
+                await refuse_method(held, begun.send, ids=begun.ids)
+                return
+            body = b""
+            if method == "POST":
+                self._check_admitting()
+                body = await read_body(receive, headers=headers, bytes_max=self._limits.body_bytes_max)
+            context = JobContext(begun.event_id, principal, headers, _client_address(scope))
+            asked = HeldRequest(method, scope["query_string"], context, body)
+            await serve_held(self._held, held, asked, begun.send, ids=begun.ids)
+
+        await self._respond(send, OPENAI, answer)
 
     async def _respond(self, send: Send, dialect: str, answer: Callable[[_Begun], Awaitable[None]]) -> None:
         """Give a request its id, have it answered, and say in a dialect what went wrong."""

@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from tallystick.errors import RowRefused, StoreUnavailable
+from tallystick.errors import EventRepeated, RowRefused, StoreUnavailable
 from tallystick.ledger.batch import Batch, DeadLetter
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.journal import Journal
@@ -27,6 +27,8 @@ from tallystick.runtime.telemetry import Metrics
 
 log = structlog.get_logger()
 
+REPEATED = "the ledger has an event of this id already: it is counted, this one is not"
+"""The reason of a dead letter that nobody has to look at. It carries no money."""
 # So many events are decoded before the event loop gets a turn: about a millisecond.
 _DECODE_SLICE = 200
 
@@ -196,12 +198,17 @@ class Committer:
         if not part.events:
             raise StoreUnavailable(f"the store refuses a dead letter: {error}") from error
         event = part.events[0]
-        log.error("event_refused", event_id=event.event_id, seq=part.first_seq, reason=str(error))
+        # What is charged more than once on purpose, so that it is charged for certain, counts once: its money is there.
+        is_repeated = isinstance(error, EventRepeated)
+        if is_repeated:
+            log.info("event_repeated", event_id=event.event_id, seq=part.first_seq)
+        else:
+            log.error("event_refused", event_id=event.event_id, seq=part.first_seq, reason=str(error))
         letter = DeadLetter(
             seq=part.first_seq,
             event_id=event.event_id,
-            reason=_printable(str(error)),
-            cost_nano_usd=event.cost_nano_usd,
+            reason=REPEATED if is_repeated else _printable(str(error)),
+            cost_nano_usd=0 if is_repeated else event.cost_nano_usd,
             payload=msgspec.msgpack.encode(event),
         )
         return [msgspec.structs.replace(part, numbers=(), events=(), dead_letters=(letter,))]

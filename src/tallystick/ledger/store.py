@@ -30,7 +30,8 @@ class LedgerStore(Protocol):
         changes nothing. So it may be called any number of times, by anyone, late, in parallel.
 
         Raises StoreUnavailable when it is unknown or untrue that it was committed (call again), RowRefused when the
-        database refuses the data itself (nothing was changed; bisect).
+        database refuses the data itself (nothing was changed; bisect); of these EventRepeated, where it has an event of
+        this id and time already, from whichever producer.
         """
 
     async def commit_many(self, batches: Sequence[Batch]) -> dict[str, int]:

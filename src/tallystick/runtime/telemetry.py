@@ -198,6 +198,9 @@ class Metrics:
         self.deployments_unhealthy = self._gauge(
             "deployments_unhealthy", "Deployments whose last check failed.", "livemax"
         )
+        self.open_batches = self._gauge("open_batches", "Batches that upstreams work off, not yet charged.", "livemax")
+        self.charged_batches = self._counter("charged_batches_total", "Batches whose event the ledger has.")
+        self.batch_looks_failed = self._counter("batch_looks_failed_total", "Looks at batches that told nothing.")
         self.cache_errors = self._counter("cache_errors_total", "Look-ups while the response cache was away.")
 
     def _declare_callbacks(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from tallystick.errors import RowRefused
+from tallystick.errors import EventRepeated, RowRefused
 from tallystick.ledger.batch import (
     COUNTERS,
     Batch,
@@ -138,7 +138,7 @@ class Books:
         seen: set[str] = set()
         for event in (event for part in parts for event in part.events):
             if event.event_id in seen or event.event_id in self._event_ids:
-                raise RowRefused(f"The event {event.event_id} is there already.")
+                raise EventRepeated(f"The event {event.event_id} is there already.")
             seen.add(event.event_id)
             _require_representable(event)
         self._event_ids |= seen

@@ -87,6 +87,21 @@ def with_model(form: Form, raw: bytes, *, model: str, without: Container[str]) -
     return b"".join(pieces)
 
 
+def with_file(form: Form, raw: bytes, *, part: Part, content: bytes, without: Container[str]) -> bytes:
+    """Return the form with other content in a part, and without some others. Raises BadRequest if it can't be told."""
+    if b"\r\n" + form.delimiter in content or content.startswith(form.delimiter):
+        raise BadRequest("The file holds the form's boundary: send it again with another one.", param=part.name)
+    view = memoryview(raw)
+    pieces: list[bytes | memoryview] = []
+    for each in form.parts:
+        if each.name in without and each is not part:
+            continue
+        value = content if each is part else view[each.start : each.end]
+        pieces += (view[each.from_ : each.start], value, b"\r\n")
+    pieces += (form.delimiter, b"--\r\n")
+    return b"".join(pieces)
+
+
 def _parts(raw: bytes, delimiter: bytes) -> Iterator[Part]:
     """Yield the parts in their order."""
     inner = b"\r\n" + delimiter

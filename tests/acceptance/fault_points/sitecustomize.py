@@ -33,6 +33,11 @@ POINTS = {
     "commit.budgets": ("tallystick.stores.postgres.budget_commit", "BudgetCommit", "write"),
     "leadership.take": ("tallystick.stores.redis.leadership", "RedisLeaderships", "take"),
 }
+OF_BATCHES = {
+    "batch.id": ("tallystick.stores.sqlite.batch_jobs", "SqliteBatchJobs", "give_event"),
+    "batch.row": ("tallystick.stores.sqlite.batch_jobs", "SqliteBatchJobs", "looked"),
+}
+"""Steps that only processes that charge batches come to."""
 OF_LEADERS = ("buffer.read", "buffer.settle", "commit", "commit.events", "commit.sums", "commit.watermarks")
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -71,7 +76,7 @@ def _with_points(directory: Path, name: str, method: Callable[..., Any]) -> Call
 
 
 def _install(directory: Path) -> None:
-    for name, (module, class_name, method) in POINTS.items():
+    for name, (module, class_name, method) in {**POINTS, **OF_BATCHES}.items():
         owner = getattr(importlib.import_module(module), class_name)
         setattr(owner, method, _with_points(directory, name, getattr(owner, method)))
 

@@ -26,6 +26,7 @@ from ledger_kit import (
     value_of,
 )
 from tallystick.errors import LedgerUnavailable, StoreUnavailable
+from tallystick.ledger.batch import batch_of
 from tallystick.ledger.event import SpendEvent
 from tallystick.ledger.frames import INTENT_KIND, encode_frame
 from tallystick.ledger.journal import Journal, JournalLimits, open_journal
@@ -438,3 +439,21 @@ async def test_numbers_that_the_store_knows_already_are_not_given_again(tmp_path
     assert_adds_up(store)
     following.close()
     restored.close()
+
+
+async def test_a_repetition_of_an_event_becomes_a_dead_letter_without_money(tmp_path: Path) -> None:
+    journal, store = journal_in(tmp_path), MemoryStore()
+    event = make_event(cost_nano_usd=7)
+    await store.commit(batch_of("another", 1, [event]))
+    committer = committer_of(journal, store)
+    for each in (make_event(), event, event, make_event()):
+        journal.append_event(each)
+
+    await committer.drain()
+
+    letters = [(letter.seq, letter.event_id, letter.cost_nano_usd) for _, letter in store.books.dead_letters]
+    assert letters == [(2, event.event_id, 0), (3, event.event_id, 0)]
+    assert journal.pending_events == 0
+    assert_adds_up(store)
+    committer.close()
+    journal.close()

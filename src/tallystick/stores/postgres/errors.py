@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from tallystick.errors import RowRefused, StoreUnavailable
+from tallystick.errors import EventRepeated, RowRefused, StoreUnavailable
 
 # What is wrong with the data itself. A key longer than an index row may be is refused as a "program limit".
 _REFUSED = (
@@ -41,6 +41,10 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
+    except asyncpg.UniqueViolationError as error:
+        # Of a partition, which has the index of its own.
+        refused = EventRepeated if str(error.table_name).startswith("spend_events") else RowRefused
+        raise refused(f"PostgreSQL refuses the data: {_first_line(error)}") from error
     except _REFUSED as error:
         raise RowRefused(f"PostgreSQL refuses the data: {_first_line(error)}") from error
     except asyncpg.InterfaceError as error:

@@ -10,10 +10,11 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from tallystick.errors import RowRefused, StoreUnavailable
+from tallystick.errors import EventRepeated, RowRefused, StoreUnavailable
 
 _REFUSED = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, apsw.RangeError)
 # UnicodeEncodeError: a lone surrogate. OverflowError: an integer beyond 64 bit. EncodeError: JSON can't say it.
+_REPEATED = "UNIQUE constraint failed: spend_events.event_time, spend_events.event_id"
 _UNFIT = (UnicodeEncodeError, OverflowError, msgspec.EncodeError)
 _REASONS: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.BusyError, "it is locked by another process for longer than the busy timeout"),
@@ -34,6 +35,8 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except _REFUSED as error:
+        if _REPEATED in str(error):
+            raise EventRepeated(f"SQLite refuses the row: {error}") from error
         raise RowRefused(f"SQLite refuses the row: {error}") from error
     except _UNFIT as error:
         raise RowRefused(f"SQLite can't hold the row: {error}") from error
