@@ -7,12 +7,14 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pydantic
 
 from tallystick.access.keys import hash_key
+from tallystick.bootstrap.callbacks import load_callbacks
 from tallystick.bootstrap.services import Services
 from tallystick.bootstrap.stores import open_store, sqlite_path
 from tallystick.config.database_url import database_kind
@@ -34,6 +36,7 @@ def open_embedded(
     model_list: Sequence[Mapping[str, Any]] | None,  # Any: as in the configuration file.
     config_file: Path | None,
     demo: bool = False,
+    callbacks: Mapping[str, Sequence[object]] = MappingProxyType({}),
 ) -> Services:
     """Return the services, not started; with `demo`, they have the model group that needs no account.
 
@@ -63,6 +66,7 @@ def open_embedded(
         environ={**settings.environment_variables, **environ},
         clock=clock,
         metrics=metrics,
+        callbacks=load_callbacks(settings, given=callbacks),
     )
 
 

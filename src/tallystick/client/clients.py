@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 from tallystick.bootstrap import Services, open_embedded
+from tallystick.bootstrap.callbacks import CALLBACK_LISTS
 from tallystick.client.asking import Method, question
 from tallystick.client.open_stream import OpenStream
 from tallystick.client.record import Answer
@@ -43,6 +44,14 @@ class ClientOptions(TypedDict, total=False):
     """Default: beside the database file, else in the home directory."""
     journal_sync: str
     """What an answer waits for: `fsync` (default), `write` or `commit`."""
+    callbacks: Sequence[object]
+    """Functions, objects with LiteLLM's CustomLogger methods, or import paths, that are told of every call."""
+    input_callback: Sequence[object]
+    """The same, for calls that begin."""
+    success_callback: Sequence[object]
+    """The same, for calls that succeeded."""
+    failure_callback: Sequence[object]
+    """The same, for calls that failed or were interrupted."""
 
 
 class _Shell:
@@ -71,6 +80,7 @@ class _Shell:
             model_list=_model_list(options),
             config_file=Path(file) if file else None,
             demo=_takes_any_model(options),
+            callbacks={name: _listed(options.get(name)) for name in CALLBACK_LISTS},
         )
 
     async def _await(self, method: Method, arguments: Mapping[str, Any]) -> Answer | AsyncStream:  # Any: as above.
@@ -228,6 +238,13 @@ def _checked(options: ClientOptions) -> ClientOptions:
 
 def _takes_any_model(options: ClientOptions) -> bool:
     return options.get("model_list") is None and options.get("config_file") is None
+
+
+def _listed(given: object) -> Sequence[object]:
+    """Return a list of callbacks; a single one may stand for it."""
+    if given is None:
+        return ()
+    return given if isinstance(given, list | tuple) else (given,)
 
 
 def _model_list(options: ClientOptions) -> Sequence[Mapping[str, Any]] | None:  # Any: as above.

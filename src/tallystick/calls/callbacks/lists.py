@@ -89,14 +89,14 @@ def actions_of(lists: CallbackLists) -> Mapping[Moment, tuple[Action, ...]]:
     }
 
 
-def misfit_of(callback: object) -> str:
-    """Return why something can't be a callback; '' when it can."""
-    if callable(callback):
-        return ""
-    if any(_method(callback, name) for name in _KNOWN):
-        return ""
+def require_callback(callback: object) -> None:
+    """Raise ValueError for what can't be a callback."""
+    if callable(callback) or any(_method(callback, name) for name in _KNOWN):
+        return
     methods = ", ".join(sorted(_KNOWN))
-    return f"is a {type(callback).__name__}: it must be a function, or an object with one of {methods} (or async_…)"
+    raise ValueError(
+        f"is a {type(callback).__name__}: it must be a function, or an object with one of {methods} (or async_…)"
+    )
 
 
 def hooks_not_called(callback: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tallystick.calls.callbacks.lists import misfit_of
+from tallystick.calls.callbacks.lists import require_callback
 from tallystick.runtime.masking import mask_text
 
 _REASON_LENGTH_MAX = 300
@@ -25,9 +25,12 @@ class CallbackLoader:
         """`directory` is that of the configuration file; None when there is no file."""
         self._directory = directory
         self._modules: dict[str, ModuleType] = {}
+        self._callbacks: dict[str, object] = {}
 
     def load(self, path: str) -> object:
-        """Return what a path names; of a class, an instance. Raises ValueError that says what is wrong."""
+        """Return what a path names; of a class, one instance. Raises ValueError that says what is wrong."""
+        if path in self._callbacks:
+            return self._callbacks[path]
         module_name, _, name = path.rpartition(".")
         if not module_name:
             raise ValueError("is no import path: write `module.name`, where `name` is a function or an object")
@@ -42,8 +45,8 @@ class CallbackLoader:
                 callback = callback()
             except Exception as error:
                 raise ValueError(f"an instance of the class {name} can't be made: {_words(error)}") from error
-        if reason := misfit_of(callback):
-            raise ValueError(reason)
+        require_callback(callback)
+        self._callbacks[path] = callback
         return callback
 
     def _import(self, name: str) -> ModuleType:

@@ -6,7 +6,9 @@ import sys
 import types
 from typing import Any
 
-from tallystick.calls.callbacks.lists import CallbackLists, Named, actions_of, hooks_not_called, misfit_of
+import pytest
+
+from tallystick.calls.callbacks.lists import CallbackLists, Named, actions_of, hooks_not_called, require_callback
 
 
 def named(*callbacks: object) -> tuple[Named, ...]:
@@ -103,6 +105,9 @@ def test_hooks_of_its_own_are_named() -> None:
 
 
 def test_what_is_no_callback_is_refused() -> None:
-    assert misfit_of(Both()) == misfit_of(function) == ""
-    assert "is a int" in misfit_of(7)
-    assert "is a object" in misfit_of(object())
+    require_callback(Both())
+    require_callback(function)
+    with pytest.raises(ValueError, match="is a int"):
+        require_callback(7)
+    with pytest.raises(ValueError, match="is a object"):
+        require_callback(object())
