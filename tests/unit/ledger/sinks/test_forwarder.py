@@ -324,9 +324,8 @@ async def test_only_the_wanted_kind_is_sent(tmp_path: Path) -> None:
 
     again, sinks = journal_in(tmp_path), {wanted: RecordingSink() for wanted in ("success", "failure", "all")}
     for wanted, sink in sinks.items():
-        plan = plan_of(sink, wanted=wanted)
+        plan = replace(plan_of(sink, wanted=wanted), name=wanted)
         meter = SinkMeter(wanted, "recording", Metrics())
-        object.__setattr__(plan, "name", wanted)
         await Forwarder(journal=again, plan=plan, meter=meter, clock=SystemClock()).drain()
 
     assert sinks["success"].ids == [good.event_id]
