@@ -187,10 +187,15 @@ def read_sinks(
 
 def other_callbacks(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:  # Any: not yet checked.
     """Return what the lists of callbacks name that is no sink: the setting's whole name, and the name in it."""
-    sinks = content.get(SECTION)
     for setting, name in _listed(content):
-        if name not in _OF_CALLBACKS and not (isinstance(sinks, dict) and name in sinks):
+        if not is_sink_name(name, content):
             yield f"{_CALLBACKS}.{setting}", name
+
+
+def is_sink_name(name: str, content: Mapping[str, Any]) -> bool:  # Any: not yet checked.
+    """Whether an entry of a list of callbacks names a sink: one of LiteLLM's names, or one of the section `sinks`."""
+    sinks = content.get(SECTION)
+    return name in _OF_CALLBACKS or (isinstance(sinks, dict) and name in sinks)
 
 
 def _litellm_settings(content: Mapping[str, Any]) -> Mapping[str, Any]:
