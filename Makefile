@@ -45,6 +45,7 @@ bench: $(VENV)/.stamp-test  ## Measure commits, administration, gateway, rate li
 	$(BIN)/python bench/admission.py
 	$(BIN)/python bench/gateway.py
 	$(BIN)/python bench/rates.py
+	$(BIN)/python bench/sinks.py
 	$(BIN)/python bench/dialects.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/startup.py

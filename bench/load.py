@@ -286,9 +286,19 @@ MASTER_KEY = "sk-bench-3f1c9a77e2d84b65"
 
 @contextmanager
 def tallystick(
-    upstream: str, home: Path, *, database_url: str | None, sync: str = "fsync", workers: int = 1, source: Path = ROOT
+    upstream: str,
+    home: Path,
+    *,
+    database_url: str | None,
+    sync: str = "fsync",
+    workers: int = 1,
+    source: Path = ROOT,
+    sections: dict[str, Any] | None = None,
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Serve one priced deployment at `upstream`; yields the base URL and the process. `source` is a checkout."""
+    """Serve one priced deployment at `upstream`; yields the base URL and the process.
+
+    `source` is a checkout; `sections` are further ones of the file.
+    """
     home.mkdir(parents=True, exist_ok=True)
     config = home / "config.yaml"
     config.write_text(
@@ -301,6 +311,7 @@ def tallystick(
                     }
                 ],
                 "general_settings": {"master_key": MASTER_KEY, "journal_sync": sync},
+                **(sections or {}),
             }
         )
     )

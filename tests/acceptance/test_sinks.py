@@ -113,6 +113,33 @@ async def test_killed_at_any_moment_every_event_is_there(
     assert server.segments() == []
 
 
+async def test_killed_at_any_moment_no_line_is_there_twice(
+    tmp_path: Path, upstream: UpstreamProcess, session: aiohttp.ClientSession
+) -> None:
+    """What is sent again after a death is the same batch, so that it makes the same object."""
+    out = tmp_path / "out"
+    sink = {"type": "file", "directory": str(out), "batch_wait_seconds": 0.0, "batch_events_max": 4}
+    server = gateway(tmp_path, upstream, {"copy": sink})
+
+    def ids() -> list[str]:
+        files = [path.read_text() for path in out.rglob("*.jsonl")]
+        return [json.loads(line)["event_id"] for text in files for line in text.splitlines()]
+
+    made: set[str] = set()
+    with serving(server):
+        for number in range(5):
+            await server.ready(session)
+            made |= await calls(server, session, 12 + number)
+            server.kill()
+            server.start()
+        await server.ready(session)
+        await eventually(lambda: set(ids()) >= made, seconds=30, what="all calls are there")
+        assert await server.stop() == 0, server.log_tail()
+    assert sorted(ids()) == sorted(made)
+    (standing,) = (await server.command("sinks"))["sinks"]
+    assert (standing["state"], standing["sent"]) == ("caught up", len(made))
+
+
 async def test_killed_between_sending_and_noting_it(
     tmp_path: Path, upstream: UpstreamProcess, session: aiohttp.ClientSession, receiver: Receiver
 ) -> None:

@@ -15,6 +15,7 @@ from tallystick.cli.checks.journal import check_journal
 from tallystick.cli.checks.machine import check_clock, check_disks, check_port, check_sqlite_library
 from tallystick.cli.checks.redis import check_redis
 from tallystick.cli.checks.settings import check_configuration, check_master_key, check_secret_keys
+from tallystick.cli.checks.sinks import check_sinks
 from tallystick.cli.config import full_report
 from tallystick.cli.options import GOOD, PROBLEM, ConfigOption, DatabaseOption, JsonOption, ends_well, settings_of
 from tallystick.cli.output import log_errors_only, print_json, print_table, printable, working
@@ -53,6 +54,7 @@ def _examine(config: Path | None, database_url: str | None) -> Iterator[Check]:
     yield from guarded("secret keys", lambda: check_secret_keys(settings))
     yield from guarded("disk", lambda: check_disks(settings))
     yield from guarded("journal", lambda: check_journal(settings))
+    yield from guarded("sinks", lambda: check_sinks(settings))
     yield from guarded("database", lambda: check_database(settings, clock))
     yield from guarded("redis", lambda: check_redis(settings, clock))
     yield from guarded("port", lambda: check_port(settings))

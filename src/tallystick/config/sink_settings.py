@@ -185,8 +185,8 @@ def read_sinks(
     return entries, problems, list(_warnings(document.content, wanted))
 
 
-def names_sink(content: Mapping[str, Any], name: str) -> bool:  # Any: not yet checked.
-    """Whether a name in a list of callbacks means a sink."""
+def is_sink_name(name: str, content: Mapping[str, Any]) -> bool:  # Any: not yet checked.
+    """Whether an entry of a list of callbacks names a sink: one of LiteLLM's names, or one of the section `sinks`."""
     sinks = content.get(SECTION)
     return name in _OF_CALLBACKS or (isinstance(sinks, dict) and name in sinks)
 

@@ -22,7 +22,7 @@ from tallystick.config.model_list import (
 from tallystick.config.places import OWN_PREFIX, SettingEntry
 from tallystick.config.problems import show_path
 from tallystick.config.redis_settings import CACHE_PARTS, parts_of_cache
-from tallystick.config.sink_settings import READ_HERE, names_sink
+from tallystick.config.sink_settings import READ_HERE, is_sink_name
 from tallystick.config.yaml_file import Document
 
 NOT_YET = "known LiteLLM setting, not supported yet"
@@ -102,7 +102,7 @@ def _callbacks(content: Mapping[str, Any]) -> Iterator[str]:  # Any: not yet che
     for name in _CALLBACKS:
         given = settings.get(name)
         for index, entry in enumerate(given if isinstance(given, list) else (given,)):
-            if isinstance(entry, str) and not is_import_path(entry) and not names_sink(content, entry):
+            if isinstance(entry, str) and not is_import_path(entry) and not is_sink_name(entry, content):
                 path = ("litellm_settings", name, index) if isinstance(given, list) else ("litellm_settings", name)
                 yield f"{show_path(path)}: {entry[:40]!r}: {NOT_YET}"
 

@@ -83,6 +83,9 @@ def test_lag_and_reason_are_read_from_the_journal_while_it_is_written(sqlite, co
     assert shown["error"] == "it is away"
     assert shown["failing_since"] is not None
     assert 7_200 <= shown["lag_seconds"] < 7_300
+    checks = {each["name"]: each for each in sqlite("doctor", "--json", "--config", file).json()["checks"]}
+    assert checks["sink: copy"]["state"] == "warn"
+    assert checks["sink: copy"]["found"] == "300 events sent, 420 wait; it is away"
     told = sqlite("sinks", "--config", file).stdout
     assert "copy: it is away" in told
     assert "420" in told

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,31 @@ async def test_a_death_between_sending_and_noting_it_sends_the_same_parcel_again
     assert len(set(sink.ids)) == 12
     assert sink.repeated == set(sink.ids[:5])
     crash(again)
+
+
+async def test_a_sink_that_is_ahead_does_not_read_again_what_another_still_needs(tmp_path: Path) -> None:
+    ahead, behind, sent = RecordingSink(), RecordingSink(), []
+    behind.is_away = True
+    for _ in range(3):  # Each time another producer: the store can't be asked.
+        journal, store = journal_in(tmp_path), MemoryStore()
+        forwarders = {}
+        for name, sink in (("ahead", ahead), ("behind", behind)):
+            plan = replace(plan_of(sink), name=name)
+            meter = SinkMeter(name, "recording", Metrics())
+            forwarders[name] = Forwarder(journal=journal, plan=plan, meter=meter, clock=SystemClock())
+        sent += append_calls(journal, 120)
+        await committer_of(journal, store).drain()
+        await forwarders["ahead"].drain()
+        with pytest.raises(SinkUnavailable):
+            await forwarders["behind"].drain()
+        crash(journal)
+    assert len({segment.read_bytes()[20:60] for segment in tmp_path.glob("*/*.journal")}) == 3, "three producers"
+    assert ahead.ids == ids_of(sent)
+
+    behind.is_away = False
+    await forwarders["behind"].drain()
+    assert behind.ids == ids_of(sent)
+    assert len(journal.segments) == 1
 
 
 async def test_a_segment_stays_until_committer_and_sink_have_passed_it(tmp_path: Path) -> None:
@@ -298,9 +324,8 @@ async def test_only_the_wanted_kind_is_sent(tmp_path: Path) -> None:
 
     again, sinks = journal_in(tmp_path), {wanted: RecordingSink() for wanted in ("success", "failure", "all")}
     for wanted, sink in sinks.items():
-        plan = plan_of(sink, wanted=wanted)
+        plan = replace(plan_of(sink, wanted=wanted), name=wanted)
         meter = SinkMeter(wanted, "recording", Metrics())
-        object.__setattr__(plan, "name", wanted)
         await Forwarder(journal=again, plan=plan, meter=meter, clock=SystemClock()).drain()
 
     assert sinks["success"].ids == [good.event_id]
