@@ -80,7 +80,7 @@ class Gateway:
             clock=clock,
             metrics=Metrics(),
         )
-        self.services._providers = {"openai": Immediate()}
+        self.services.upstreams.providers = {"openai": Immediate()}
 
     async def start(self) -> None:
         self._app = build_gateway(self.services, await self.services.start())

@@ -57,7 +57,7 @@ async def measure(calls: int, profile: bool, home: Path) -> None:
         clock=clock,
         metrics=Metrics(),
     )
-    services._providers = {"openai": Immediate()}
+    services.upstreams.providers = {"openai": Immediate()}
     gateway = build_gateway(services, await services.start())
     await services.ledger._committing.stop()
     headers = [(b"host", b"x"), (b"authorization", b"Bearer " + MASTER_KEY.encode()), (b"user-agent", b"bench")]

@@ -15,8 +15,8 @@ from tallystick.calls.batches.watch import BatchWatch
 from tallystick.calls.route import Router
 from tallystick.calls.settle import Settler
 from tallystick.config.settings import BatchSettings
-from tallystick.control.deployment import Snapshot
 from tallystick.control.key_ring import KeyRing
+from tallystick.control.snapshot import Snapshot
 from tallystick.providers.file_store import FileStore
 from tallystick.providers.transport import Transport
 from tallystick.runtime.clock import Clock

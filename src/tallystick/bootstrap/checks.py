@@ -10,7 +10,7 @@ from tallystick.calls.health.check import Checker
 from tallystick.calls.health.checks import HealthChecks
 from tallystick.calls.settle import Settler
 from tallystick.config.settings import HealthSettings
-from tallystick.control.deployment import Snapshot
+from tallystick.control.snapshot import Snapshot
 from tallystick.providers.base import Provider
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.telemetry import Metrics

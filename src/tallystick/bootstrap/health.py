@@ -8,9 +8,10 @@ from typing import Final
 
 from tallystick.access.rates.shared import RateStatus
 from tallystick.calls.health.check import CheckResult
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.objects import ObjectRef
+from tallystick.control.snapshot import Snapshot
 from tallystick.ledger.journal import Journal
 from tallystick.runtime.service import ServiceHealth
 from tallystick.runtime.telemetry import Metrics

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from tallystick.calls.background import BackgroundWatch
 from tallystick.calls.kept_responses import KeptResponses
 from tallystick.calls.response_ids import ResponseIds
-from tallystick.control.deployment import Snapshot
 from tallystick.control.key_ring import KeyRing
+from tallystick.control.snapshot import Snapshot
 from tallystick.providers.response_store import ResponseStore
 from tallystick.providers.transport import Transport
 from tallystick.runtime.clock import Clock

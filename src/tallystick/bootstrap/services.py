@@ -10,20 +10,18 @@ from typing import Final
 from tallystick.access.authenticator import Authenticator
 from tallystick.access.blocked_customers import BlockedCustomers
 from tallystick.access.windows import WindowRule
-from tallystick.bootstrap.aws import load_aws_signer
 from tallystick.bootstrap.batches import UpstreamObjects
 from tallystick.bootstrap.budgets import Budgets
 from tallystick.bootstrap.caching import open_answer_cache
 from tallystick.bootstrap.checks import build_health_checks
-from tallystick.bootstrap.google_tokens import GoogleTokensWhenNeeded
 from tallystick.bootstrap.health import LeftOutGauge, endpoint_details, health_details
 from tallystick.bootstrap.heartbeat import Instances
-from tallystick.bootstrap.libraries import LibrariesWhenNeeded
 from tallystick.bootstrap.rates import open_shared_rates, rate_limiter
 from tallystick.bootstrap.responses import Responses
 from tallystick.bootstrap.routing import open_shared_routing
 from tallystick.bootstrap.shared_work import build_shared_work
 from tallystick.bootstrap.stores import Store
+from tallystick.bootstrap.upstreams import Upstreams
 from tallystick.calls.admission import CallAdmission
 from tallystick.calls.attempts import Attempts
 from tallystick.calls.attribution import Attributor
@@ -33,13 +31,13 @@ from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.route import Router
 from tallystick.calls.settle import Settler
-from tallystick.config.settings import Settings, UpstreamSettings
+from tallystick.config.settings import Settings
 from tallystick.control.build import SnapshotBuilder
-from tallystick.control.deployment import Snapshot
 from tallystick.control.feed import ChangeFeed
 from tallystick.control.key_ring import KeyRing
 from tallystick.control.prices import PriceList
 from tallystick.control.sealer import Sealer
+from tallystick.control.snapshot import Snapshot
 from tallystick.control.snapshot_keeper import SnapshotKeeper
 from tallystick.control.writer import ObjectWriter
 from tallystick.errors import StoreError
@@ -47,14 +45,8 @@ from tallystick.ledger.committer import CommitterLimits
 from tallystick.ledger.journal import JournalLimits
 from tallystick.ledger.service import LedgerService
 from tallystick.ledger.store import LedgerStore
-from tallystick.providers.base import Provider
-from tallystick.providers.passing import Passing
-from tallystick.providers.public_address import is_public
-from tallystick.providers.registry import build_providers
-from tallystick.providers.transport import Transport
 from tallystick.routing.tracker import Tracker
 from tallystick.runtime.clock import Clock
-from tallystick.runtime.ids import new_event_id
 from tallystick.runtime.service import Service, ServiceGroup, SupervisedLoop
 from tallystick.runtime.telemetry import Metrics
 
@@ -119,16 +111,13 @@ class Services:
             user_budget_holds_in_teams=settings.budgets.applies_user_budget_to_team_keys,
         )
         self.blocked_customers = BlockedCustomers(store.control)
-        self.transport = _transport(settings.upstream)
-        self._guarded_transport = _guarded_transport(settings)
+        self.upstreams = Upstreams(settings, clock=clock)
         self.tracker = Tracker(clock=clock, metrics=metrics)
-        self.responses = Responses(key_ring, self.transport, snapshot=self.snapshot, clock=clock, metrics=metrics)
+        self.responses = Responses(
+            key_ring, self.upstreams.transport, snapshot=self.snapshot, clock=clock, metrics=metrics
+        )
         self.pause_before_retry: Callable[[float], Awaitable[None]] = clock.sleep
         """How a call waits before it tries a deployment again; may be another until `start`."""
-        self._google_tokens = GoogleTokensWhenNeeded(clock=clock)
-        self._libraries = LibrariesWhenNeeded()
-        self._providers = _providers(self.transport, self._google_tokens, self._libraries, clock)
-        self._passing = self._open_passing()
         self.budgets = self._open_budgets()
         shared_rates = open_shared_rates(settings.redis, clock=clock, metrics=metrics)
         self.rates = rate_limiter(settings.rates, shared=shared_rates, clock=clock, metrics=metrics)
@@ -157,16 +146,13 @@ class Services:
         self._check_loop: SupervisedLoop | None = None
         self._passed_calls: PassedCalls | None = None
 
-    def _open_passing(self) -> Passing:
-        return Passing(self.transport, self._guarded_transport, tokens=self._google_tokens, load_signer=load_aws_signer)
-
     def _open_budgets(self) -> Budgets:
         return Budgets(
             self.settings,
             store=self.store,
             journal=lambda: self.ledger.journal,
             live=lambda: self.snapshot().settings,
-            transport=self.transport,
+            transport=self.upstreams.transport,
             clock=self.clock,
             metrics=self.metrics,
         )
@@ -224,7 +210,7 @@ class Services:
         )
         self._passed_calls = PassedCalls(
             snapshot=self.snapshot,
-            passing=self._passing,
+            passing=self.upstreams.passing,
             attributor=attributor,
             blocked_customers=self.blocked_customers,
             admission=admission,
@@ -234,7 +220,7 @@ class Services:
         )
         router = Router(snapshot=self.snapshot, tracker=self.tracker, draw=random.random)
         self.upstream_objects.open(
-            transport=self.transport,
+            transport=self.upstreams.transport,
             router=router,
             attributor=attributor,
             blocked_customers=self.blocked_customers,
@@ -245,7 +231,7 @@ class Services:
         return Pipeline(
             router=router,
             attempts=Attempts(
-                providers=self._providers,
+                providers=self.upstreams.providers,
                 tracker=self.tracker,
                 settler=self._settler,
                 now=self.clock.now,
@@ -267,7 +253,7 @@ class Services:
     async def _start_checks(self, settler: Settler, admission: CallAdmission) -> None:
         self.health_checks = checks = build_health_checks(
             self.settings.health,
-            providers=self._providers,
+            providers=self.upstreams.providers,
             settler=settler,
             admission=admission,
             snapshot=self.snapshot,
@@ -314,10 +300,7 @@ class Services:
         if self._check_loop is not None:
             await self._check_loop.stop()
         await self._group.stop()
-        await self._google_tokens.aclose()
-        await self._libraries.aclose()
-        await self.transport.aclose()
-        await self._guarded_transport.aclose()
+        await self.upstreams.aclose()
         await self.store.close()
 
     # What the health pages show
@@ -364,34 +347,6 @@ class Services:
 
     def render_metrics(self) -> bytes:
         return self.metrics.render()
-
-
-def _transport(settings: UpstreamSettings, *, may_dial: Callable[[str], bool] | None = None) -> Transport:
-    return Transport(
-        may_dial=may_dial,
-        connections_max=settings.connections_max,
-        connections_per_host_max=settings.connections_per_host_max,
-        keep_alive_seconds=settings.keepalive_seconds,
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-    )
-
-
-def _guarded_transport(settings: Settings) -> Transport:
-    """Return the connections to addresses that are no model's."""
-    return _transport(settings.upstream, may_dial=None if settings.pass_through.allow_private_targets else is_public)
-
-
-def _providers(
-    transport: Transport, google_tokens: GoogleTokensWhenNeeded, libraries: LibrariesWhenNeeded, clock: Clock
-) -> Mapping[str, Provider]:
-    return build_providers(
-        transport,
-        new_id=lambda: new_event_id(clock.now()),
-        now_seconds=lambda: int(clock.now().timestamp()),
-        load_aws_signer=load_aws_signer,
-        google_tokens=google_tokens,
-        libraries=libraries,
-    )
 
 
 def _ledger_service(

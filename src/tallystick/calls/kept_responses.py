@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 from tallystick.access.principal import Principal
 from tallystick.calls.background import BackgroundWatch
 from tallystick.calls.response_ids import KeptResponse, ResponseIds
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import NotFound
 from tallystick.providers.base import ClosableStream
 from tallystick.providers.response_store import ResponseStore

@@ -7,7 +7,8 @@ from typing import Final
 
 from tallystick.access.model_access import Level, denial_of, meant_model
 from tallystick.access.principal import Principal
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, ModelNotAllowed
 
 _SHOWN_CHARACTERS: Final = 256

@@ -21,8 +21,9 @@ from tallystick.calls.passed_choice import of_endpoint, of_model, signed_in, unn
 from tallystick.calls.pipeline import require_customer
 from tallystick.calls.plain_answer import PlainAnswer
 from tallystick.calls.settle import Settler
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.pass_through import PassThroughEndpoint
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, UpstreamError, UpstreamRefused
 from tallystick.ledger.event import UsageSource
 from tallystick.providers.base import Answer

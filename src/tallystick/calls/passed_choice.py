@@ -11,8 +11,9 @@ import msgspec
 from tallystick.access.model_access import denial_of
 from tallystick.access.principal import Principal
 from tallystick.calls.model_choice import ERROR_TYPES
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.pass_through import PassThroughEndpoint
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import ModelNotAllowed, NotFound
 from tallystick.providers.base import Target
 from tallystick.providers.catalog import FAMILIES

@@ -8,7 +8,8 @@ import structlog
 
 from tallystick.access.principal import Principal
 from tallystick.calls.model_choice import choose_model
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, ModelNotAllowed
 from tallystick.routing.choice import Choice, Wanted, choose
 from tallystick.routing.failure import FailureKind

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from tallystick.control.deployment import Deployment, LeftOut, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.live_settings import LiveSettings
 from tallystick.control.objects import ControlObject, Kind, spec_as
 from tallystick.control.pass_through import NO_PASS_THROUGH, PassThrough
+from tallystick.control.snapshot import LeftOut, Snapshot
 from tallystick.control.specs import AccessGroupSpec
 from tallystick.control.wildcards import WildcardGroups, is_wildcard
 

@@ -12,7 +12,7 @@ import msgspec
 from tallystick.config.settings import Settings
 from tallystick.control.assemble import assemble
 from tallystick.control.candidates import Candidate, candidate_of_object, candidates_of_file
-from tallystick.control.deployment import Deployment, LeftOut, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.objects import ControlObject, Kind
 from tallystick.control.pass_through import PassThrough, PassThroughEndpoint
 from tallystick.control.pass_through_build import build_pass_through, check_endpoints, endpoint_of_object
@@ -21,6 +21,7 @@ from tallystick.control.resolve import Around, Resolved, resolve
 from tallystick.control.resolving import CannotServe
 from tallystick.control.sealer import Sealer
 from tallystick.control.secret_fields import masked
+from tallystick.control.snapshot import LeftOut, Snapshot
 from tallystick.control.store import Loaded
 from tallystick.control.surroundings import Written, read_written
 from tallystick.errors import ConfigError, TallystickError

@@ -18,11 +18,11 @@ from tallystick.config.pass_through_settings import METHODS, PassThroughEntry
 from tallystick.config.references import ENVIRONMENT_PREFIX, resolve_text
 from tallystick.config.settings import Settings
 from tallystick.control.candidates import Candidate
-from tallystick.control.deployment import LeftOut
 from tallystick.control.objects import ControlObject, Kind
 from tallystick.control.pass_through import PassThrough, PassThroughEndpoint
 from tallystick.control.resolve import Around, resolve
 from tallystick.control.resolving import CannotServe
+from tallystick.control.snapshot import LeftOut
 from tallystick.errors import ConfigError, TallystickError, UpstreamUnreachable
 from tallystick.pricing.overrides import deployment_sheet, no_seed
 from tallystick.pricing.price import PriceSheet

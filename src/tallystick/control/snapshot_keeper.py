@@ -10,10 +10,11 @@ from typing import Any, Final
 import structlog
 
 from tallystick.control.build import NOTHING_LOADED, SnapshotBuilder
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
 from tallystick.control.objects import ControlObject, Kind, ObjectRef
 from tallystick.control.pass_through import PassThroughEndpoint
 from tallystick.control.resolving import CannotServe
+from tallystick.control.snapshot import Snapshot
 from tallystick.control.store import ControlStore, Loaded
 
 log = structlog.get_logger(__name__)

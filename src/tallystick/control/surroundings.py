@@ -9,9 +9,9 @@ import msgspec
 
 from tallystick.config.references import resolve_text
 from tallystick.config.settings import Settings
-from tallystick.control.deployment import LeftOut
 from tallystick.control.live_settings import LIVE, OF_DEPLOYMENTS, LiveSettings, live_settings
 from tallystick.control.objects import ControlObject, Kind, spec_as
+from tallystick.control.snapshot import LeftOut
 from tallystick.control.specs import CredentialSpec, SettingSpec, VariableSpec
 from tallystick.control.store import Loaded
 from tallystick.errors import TallystickError

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from tallystick.control.deployment import Deployment
 from tallystick.control.resolving import CannotServe
-
-if TYPE_CHECKING:
-    from tallystick.control.deployment import Deployment
 
 _NAMES_MAX: Final = 10_000
 _NAME_CHARACTERS_MAX: Final = 256

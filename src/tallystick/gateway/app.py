@@ -23,7 +23,7 @@ from tallystick.calls.model_choice import callable_models, is_of_wildcard
 from tallystick.calls.passed_call import PassedCalls
 from tallystick.calls.pipeline import Pipeline
 from tallystick.calls.plain_answer import PlainAnswer
-from tallystick.control.deployment import Snapshot
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import LedgerUnavailable, NotFound, ServerNotReady, TallystickError, UpstreamError
 from tallystick.gateway.call_paths import CallPath, find_call, key_in_query
 from tallystick.gateway.health import HealthPages

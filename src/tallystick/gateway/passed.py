@@ -9,8 +9,8 @@ from tallystick.access.principal import Principal
 from tallystick.access.route_access import RouteKind, require_route
 from tallystick.calls.passed_call import Passage
 from tallystick.config.pass_through_settings import METHODS
-from tallystick.control.deployment import Snapshot
 from tallystick.control.pass_through import PassThroughEndpoint
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest
 from tallystick.gateway.http import Scope
 from tallystick.gateway.passed_paths import checked_path, checked_query, find_prefix, passed_headers

@@ -63,7 +63,7 @@ def streamed(chunks: Chunks, content_type: str = "text/event-stream") -> Answer:
 
 
 def answer_with(gateway: RunningGateway, answer: Answer | Exception) -> None:
-    gateway.services._providers["openai"] = OneAnswer(answer)
+    gateway.services.upstreams.providers["openai"] = OneAnswer(answer)
 
 
 def assert_nothing_is_open(gateway: RunningGateway) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from tallystick.access.principal import ModelLists, Principal
 from tallystick.calls.model_choice import callable_models, choose_model
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, ModelNotAllowed
 from tallystick.providers.catalog import build_target
 

@@ -16,9 +16,10 @@ from tallystick.calls.attempts import Attempts
 from tallystick.calls.response_ids import ResponseIds
 from tallystick.calls.route import Router
 from tallystick.config.routing_settings import RoutingSettings
-from tallystick.control.deployment import Deployment, DeploymentRates, Snapshot
+from tallystick.control.deployment import Deployment, DeploymentRates
 from tallystick.control.key_ring import KeyRing, new_secret_key
 from tallystick.control.live_settings import LiveSettings
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import UpstreamRefused
 from tallystick.pricing.price import PriceSheet, Rate
 from tallystick.providers.base import Answer, Target

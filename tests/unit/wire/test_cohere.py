@@ -269,7 +269,7 @@ def test_what_is_to_be_embedded() -> None:
 def test_vectors() -> None:
     answer = {"id": "i", "embeddings": {"float": [[0.5, -1], []]}, "meta": {"billed_units": {"image_tokens": 3}}}
     raw = json.dumps(answer).encode()
-    facts, made = EmbeddedReading(model="m", as_base64=False).read_plain(raw)
+    facts, made, _ = EmbeddedReading(model="m", as_base64=False).read_plain(raw)
     assert (facts.usage, facts.response_id) == (Usage(input_tokens=3, image_input_tokens=3), "i")
     assert [each["embedding"] for each in json.loads(made)["data"]] == [[0.5, -1], []]
     packed = json.loads(EmbeddedReading(model="m", as_base64=True).read_plain(raw).body)["data"]

@@ -15,8 +15,8 @@ from tallystick.admin.answers import ignored_fields, json_answer, unknown_parame
 from tallystick.admin.callers import AnyCaller
 from tallystick.admin.fields import PathID
 from tallystick.admin.services import AdminServices
-from tallystick.control.deployment import Snapshot
 from tallystick.control.objects import ControlObject, Kind, spec_as, spec_from
+from tallystick.control.snapshot import Snapshot
 from tallystick.control.specs import AccessGroupSpec
 from tallystick.control.store import ObjectFilter
 from tallystick.errors import AlreadyExists, BadRequest, NotFound

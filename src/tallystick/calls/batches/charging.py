@@ -25,7 +25,8 @@ from tallystick.calls.batches.tally import Bill, Tally, estimated
 from tallystick.calls.call import CallContext
 from tallystick.calls.settle import Settler
 from tallystick.calls.text import clean_id, clean_text
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import Conflict, UpstreamRefused
 from tallystick.ledger.batch_jobs import BatchJob, BatchJobStore
 from tallystick.ledger.event import SpendEvent, Status

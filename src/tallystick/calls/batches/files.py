@@ -17,7 +17,8 @@ from tallystick.calls.batches.input_file import InputFile, first_model, members_
 from tallystick.calls.batches.places import deployment_of
 from tallystick.calls.model_choice import callable_models
 from tallystick.calls.route import Router
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, StoreError, UpstreamRefused
 from tallystick.providers.file_store import FileRequest, FileStore, keeps_files
 from tallystick.providers.transport import RawAnswer

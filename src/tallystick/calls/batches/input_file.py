@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from tallystick.access.principal import Principal
 from tallystick.calls.model_choice import choose_model
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, ModelNotAllowed
 from tallystick.wire.batch_lines import LINES_MAX, read_input_line
 

@@ -19,7 +19,8 @@ from tallystick.calls.batches.places import deployment_of
 from tallystick.calls.call import CallContext
 from tallystick.calls.model_choice import choose_model
 from tallystick.calls.pipeline import require_customer
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import BadRequest, StoreError, UpstreamRefused
 from tallystick.ledger.batch_jobs import BatchJob, BatchJobStore
 from tallystick.ledger.event import SpendEvent

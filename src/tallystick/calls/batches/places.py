@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import NotFound
 
 

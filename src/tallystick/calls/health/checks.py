@@ -14,7 +14,8 @@ import structlog
 
 from tallystick.calls.health.check import Checker, CheckResult
 from tallystick.calls.settle import Settler
-from tallystick.control.deployment import Deployment, Snapshot
+from tallystick.control.deployment import Deployment
+from tallystick.control.snapshot import Snapshot
 from tallystick.errors import LedgerUnavailable, NotFound
 from tallystick.runtime.clock import Clock
 from tallystick.runtime.masking import mask_text

@@ -44,7 +44,7 @@ async def with_local_api(
         await services.feed.poll()
         return await work(LocalAdminAPI(create_admin_app(admin_services_of(services)), key=key))
     finally:
-        await services.transport.aclose()
+        await services.upstreams.aclose()
 
 
 class LocalAdminAPI:

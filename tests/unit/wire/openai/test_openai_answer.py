@@ -10,7 +10,7 @@ from tallystick.errors import UpstreamGarbled
 from tallystick.wire.openai.answer import read_answer
 from tallystick.wire.usage import Usage
 
-RECORDINGS = Path(__file__).parents[2] / "recordings" / "exchanges.jsonl"
+RECORDINGS = Path(__file__).parents[3] / "recordings" / "exchanges.jsonl"
 DIALECT = ("/chat/completions", "/completions", "/embeddings")
 
 
