@@ -142,6 +142,7 @@ def with_costs(sheet: PriceSheet, provider: str, costs: CostSettings) -> PriceSh
     margin = costs.margins.get(provider) or costs.margins.get("global") or Margin()
     return msgspec.structs.replace(
         sheet,
+        service_tiers={name: with_costs(tier, provider, costs) for name, tier in sheet.service_tiers.items()},
         discount_ppm=parts_per_million(costs.discounts.get(provider, Decimal(0))),
         margin_ppm=parts_per_million(margin.percentage),
         margin_fixed_nano_usd=nano_usd_from_usd(margin.fixed_amount),

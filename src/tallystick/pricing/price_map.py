@@ -6,7 +6,7 @@ Importing this module costs about half a second and 35 MB, so only `bootstrap` l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
     ModelPrice,
+    PriceVariant,
     Provider,
     StartDateConstraint,
     TieredPrices,
@@ -81,6 +82,14 @@ _UNITS_OF_PRICE_KEYS: Mapping[str, tuple[str, int]] = {
     "input_mchars": ("characters", 1_000_000),
 }
 
+_SERVICE_TIERS = (
+    # What the list says of its variants -> our name of the tier; see `wire.service_tier`.
+    ({"service_tier": "flex"}, "flex"),
+    ({"service_tier": "priority"}, "priority"),
+    ({"service_tier": "fast"}, "fast"),
+    ({"speed": "fast"}, "fast"),
+)
+
 _PROVIDERS_BY_ID: Mapping[str, Provider] = {provider.id: provider for provider in genai_providers}
 
 
@@ -99,18 +108,25 @@ def resolve(provider: str, model: str, *, now: datetime, api_base: str = "") -> 
     if not rates and not _is_free_variant(listed_by, listed):
         return None
     name = f"{listed_by.id}/{listed.id}" + (f"@{since}" if since else "")
+    version = f"genai-prices:{GENAI_PRICES_VERSION}:{name}"
     return PriceSheet(
-        version=f"genai-prices:{GENAI_PRICES_VERSION}:{name}",
+        version=version,
         rates=rates or {"input": Rate(nano_usd_per_million=0), "output": Rate(nano_usd_per_million=0)},
+        service_tiers={
+            tier: PriceSheet(version=f"{version};{tier}", rates=_rates(prices))
+            for tier, prices in _service_tiers(listed, now)
+        },
     )
 
 
 def next_change(provider: str, model: str, *, now: datetime, api_base: str = "") -> datetime | None:
     """When the answer of `resolve` may next be another: a price that starts on a date, or a daily window's bound."""
     found = _find(provider, model, api_base)
-    if found is None or isinstance(found[1].prices, ModelPrice):
+    if found is None:
         return None
-    return min((moment for moment in _moments(found[1].prices, now) if moment > now), default=None)
+    prices, variants = found[1].prices, found[1].price_variants or ()
+    parts = [*variants] if isinstance(prices, ModelPrice) else [*prices, *variants]
+    return min((moment for moment in _moments(parts, now) if moment > now), default=None)
 
 
 def context_tokens(provider: str, model: str, *, api_base: str = "") -> int | None:
@@ -153,13 +169,23 @@ def _in_force(listed: ModelInfo, now: datetime) -> tuple[ModelPrice, str]:
     return listed.prices[0].prices, ""
 
 
+def _service_tiers(listed: ModelInfo, now: datetime) -> Iterator[tuple[str, ModelPrice]]:
+    """Yield the prices that the list has of service tiers, in force now."""
+    for context, tier in _SERVICE_TIERS:
+        if any(
+            variant.when == context and (variant.constraint is None or variant.constraint.active(now))
+            for variant in listed.price_variants or ()
+        ):
+            yield tier, listed.get_prices(now, context)
+
+
 def _name_of_constraint(constraint: StartDateConstraint | TimeOfDateConstraint) -> str:
     if isinstance(constraint, StartDateConstraint):
         return constraint.start_date.isoformat()
     return f"{constraint.start_time:%H:%M}-{constraint.end_time:%H:%M}Z"
 
 
-def _moments(prices: list[ConditionalPrice], now: datetime) -> Iterator[datetime]:
+def _moments(prices: Sequence[ConditionalPrice | PriceVariant], now: datetime) -> Iterator[datetime]:
     for constraint in (conditional.constraint for conditional in prices):
         if isinstance(constraint, StartDateConstraint):
             yield datetime.combine(constraint.start_date, time(0), UTC)

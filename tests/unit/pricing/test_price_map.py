@@ -149,3 +149,14 @@ def test_prices_that_change_by_the_hour_name_when_they_change_next():
     assert day.version.endswith("@00:30-16:30Z")
     assert night.rates["input"].nano_usd_per_million < day.rates["input"].nano_usd_per_million
     assert price_map.next_change("openai", "gpt-4o", now=NOW) is None
+
+
+def test_prices_of_service_tiers_are_listed_with_their_own_version() -> None:
+    sheet = price_map.resolve("openai", "gpt-5", now=datetime(2026, 11, 24, tzinfo=UTC))
+    assert sheet is not None
+    assert {"flex", "priority"} <= sheet.service_tiers.keys()
+    flex, priority = sheet.service_tiers["flex"], sheet.service_tiers["priority"]
+    assert flex.version == f"{sheet.version};flex"
+    for unit in ("input", "cache_read", "output"):
+        usual = sheet.rates[unit].nano_usd_per_million
+        assert flex.rates[unit].nano_usd_per_million < usual < priority.rates[unit].nano_usd_per_million

@@ -121,3 +121,5 @@ def test_tiers_that_a_request_rules_out_are_not_possible():
     sheet = tiered(priority=PRIORITY, flex=FLEX, factors={"fast": Decimal(6), "slow": Decimal("0.5")})
     possible = {each.version for each in possible_sheets(sheet, without=frozenset({"priority", "fast"}))}
     assert possible == {"list", "list;flex_prices=input:1000000000"}
+    dearer = tiered(factors={"us": Decimal("1.1")})
+    assert {each.version for each in possible_sheets(dearer, without=frozenset())} == {"list;us_factor=1.1"}
