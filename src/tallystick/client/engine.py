@@ -151,6 +151,8 @@ class Engine:
         try:
             services = open_services()
             self._services = services
+            for warning in services.settings.warnings:
+                log.warning("setting_not_in_force", setting=warning)
             await asyncio.to_thread(lambda: None)  # No thread can be started any more when the interpreter ends.
             dispatcher = Dispatcher(services, await services.start())
         except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it.

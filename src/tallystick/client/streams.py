@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from tallystick.client.engine import Engine
 from tallystick.client.open_stream import Batch, OpenStream
 from tallystick.client.record import Record, Recorded
+from tallystick.errors import ClientClosed
 
 
 class _Reader:
@@ -54,8 +56,9 @@ class Stream:
         """End it. When this returns, the event is in the journal."""
         reader = self._reader
         if reader.end is None:
-            reader.engine.wait(reader.stream.abandon())
-            reader.take(reader.engine.wait(reader.stream.next_batch()))
+            with suppress(ClientClosed):  # Whoever closed the client has settled the call.
+                reader.engine.wait(reader.stream.abandon())
+                reader.take(reader.engine.wait(reader.stream.next_batch()))
 
     def __iter__(self) -> Self:
         return self
@@ -96,8 +99,9 @@ class AsyncStream:
         """End it. When this returns, the event is in the journal."""
         reader = self._reader
         if reader.end is None:
-            await asyncio.wrap_future(reader.engine.submit(reader.stream.abandon()))
-            reader.take(await asyncio.wrap_future(reader.engine.submit(reader.stream.next_batch())))
+            with suppress(ClientClosed):  # Whoever closed the client has settled the call.
+                await asyncio.wrap_future(reader.engine.submit(reader.stream.abandon()))
+                reader.take(await asyncio.wrap_future(reader.engine.submit(reader.stream.next_batch())))
 
     def __aiter__(self) -> Self:
         return self

@@ -231,6 +231,7 @@ async def test_a_closed_client_says_so(client: tallystick.Client, tmp_path: Path
     with pytest.raises(ClientClosed, match="Make another one"):
         await client.acompletion("plain", ASKED)
     assert [event.status for event in await events_in(tmp_path)] == ["interrupted"] * 2
+    await stream.aclose()  # Harmless: it was settled.
     client.close()
     client.flush()
 
