@@ -97,8 +97,8 @@ class LiteLLMLogger:
                     return  # LiteLLM tries again: it is the same call.
                 intent = begun_event(new_event_id(self._clock.now()), {**kwargs, "model": model}, messages)
                 self._open[call_id] = intent
-                left = self._open.popitem(last=False)[1] if len(self._open) > _OPEN_MAX else None
-            if left is not None:  # A stream that nobody read to its end.
+                left = self._give_up_oldest()
+            if left is not None:
                 self._recorder.end(left)
             self._recorder.begin(intent).result(_WAIT_SECONDS)
 
@@ -174,15 +174,26 @@ class LiteLLMLogger:
         with self._lock:
             if call_id in self._ended:
                 return None
-            self._ended[call_id] = None
-            if len(self._ended) > _ENDED_MAX:
-                self._ended.popitem(last=False)
+            self._note_ended(call_id)
             begun = self._open.pop(call_id, None)
         # Without an intent, it was answered from LiteLLM's cache, or refused before it was sent.
         event_id = begun.event_id if begun else new_event_id(moment_of(start) or self._clock.now())
         event = ended_event(event_id, kwargs, response, end_time=end, failed=failed, begun=begun)
         reported = None if failed or event.cache_hit else reported_cost(kwargs)
         return self._recorder.end(event, reported_nano_usd=reported, reported_first=self._cost == "litellm")
+
+    def _give_up_oldest(self) -> SpendEvent | None:
+        """Return the intent of the call that is open longest, when there are too many: a stream nobody read on."""
+        if len(self._open) <= _OPEN_MAX:
+            return None
+        call_id, intent = self._open.popitem(last=False)
+        self._note_ended(call_id)
+        return intent
+
+    def _note_ended(self, call_id: str) -> None:
+        self._ended[call_id] = None
+        if len(self._ended) > _ENDED_MAX:
+            self._ended.popitem(last=False)
 
     @contextlib.contextmanager
     def _watched(self, method: str) -> Any:  # Any: a context manager without a value.

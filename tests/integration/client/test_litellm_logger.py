@@ -203,3 +203,16 @@ def test_strange_usage_is_read_with_care(logger: Any, tmp_path: Path, usage: dic
 
     assert (event.usage.input_tokens, event.usage.output_tokens) in ((10, 2), (None, None))
     assert logger.failed == 0
+
+
+def test_too_many_open_calls_end_the_oldest_once(logger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallystick.client.litellm_logger._OPEN_MAX", 1)
+    for name in ("one", "two"):
+        logger.log_pre_api_call("gpt-4o", MESSAGES, kwargs_of(name))
+    for name in ("one", "two"):
+        logger.log_success_event(kwargs_of(name), answer(), START, END)
+    logger.flush()
+
+    found = {event.metadata["litellm_call_id"]: event.status for event in events(tmp_path)}
+    assert found == {"one": "interrupted", "two": "success"}
+    assert len(events(tmp_path)) == 2
