@@ -113,11 +113,6 @@ class JournalReader:
         return list(taken.values())
 
     @property
-    def first_seq(self) -> int:
-        """The first number of the segment that the cursor is in: those of its producer before it are passed."""
-        return self._segment.first_seq if self._segment else 1
-
-    @property
     def ordinal(self) -> int:
         """The segment that the cursor is in; 0 before the first one is opened."""
         return self._segment.ordinal if self._segment else 0

@@ -55,6 +55,8 @@ class Forwarder:
         self._cursor = read_cursor(journal.slot.directory, plan.name)
         self._reader = JournalReader(journal, collects_intents=plan.sink.wants_starts)
         self._decode = msgspec.msgpack.Decoder(SpendEvent).decode
+        self._reached = 0
+        """The ordinal of a segment before which nothing is left, although the cursor may not say so."""
         self._tally = _Tally()
         self._woken = asyncio.Event()
         journal.retention.hold(self)
@@ -95,7 +97,8 @@ class Forwarder:
         return self._terms.at_limit == "skip"
 
     def first_needed(self) -> int:
-        return first_ordinal_with(self._journal.segments, self._cursor.producer_id, self._cursor.seq + 1)
+        found = first_ordinal_with(self._journal.segments, self._cursor.producer_id, self._cursor.seq + 1)
+        return max(found, self._reached)
 
     def has_read(self, producer_id: str, last_seq: int) -> bool:
         if self._cursor.producer_id == producer_id:
@@ -142,15 +145,12 @@ class Forwarder:
         return 0 if run is None else len(run.payloads)
 
     def _go_on(self) -> int | None:
-        """Everything of the producer at the cursor is sent: go on to the next one, if there is one."""
-        cursor, done = self._cursor, self._reader.producer_id
+        """Everything of the producer at the cursor is sent: go on to the next one, if there is one.
+
+        The cursor stays where it is until there is an event: a producer without one leaves no trace in the slot.
+        """
         advanced = self._reader.advance_producer()
-        is_first = cursor.producer_id not in {segment.producer_id for segment in self._journal.segments}
-        if is_first or (advanced and done == cursor.producer_id):
-            # Without it, a slot in which there is no event would be kept for the sink.
-            cursor.producer_id, cursor.seq = self._reader.producer_id or "", self._reader.first_seq - 1
-            cursor.sending = 0
-            self._write_cursor()
+        self._reached = self._reader.ordinal
         self._journal.retention.remove_passed()
         self._show_lag(None)
         return 0 if advanced else None
