@@ -78,7 +78,7 @@ def resolve(candidate: Candidate, around: Around, *, shown: Mapping[str, Any]) -
         model_group=group,
         target=target,
         price=_with_service_tiers(price.sheet, entry, target, candidate.deployment_id, around),
-        batch_price=batch_sheet(price.sheet, prices=entry.batch_prices, factor=around.costs.batch_price_factor),
+        batch_price=_batch_price(price.sheet, entry, target, around),
         weight=params.weight,
         order=params.order,
         tags=params.tags,
@@ -219,6 +219,12 @@ def _price(entry: ModelEntry, target: Target, deployment_id: str, around: Around
         raise CannotServe("litellm_params", str(error)) from error
     until = min((change for change in changes if change is not None), default=None)
     return _Price(sheet, until, next((context for context in contexts if context is not None), None))
+
+
+def _batch_price(sheet: PriceSheet | None, entry: ModelEntry, target: Target, around: Around) -> PriceSheet | None:
+    """Return what the deployment charges in batches. A usual price has discount and margin already."""
+    batches = batch_sheet(sheet, prices=entry.batch_prices, factor=around.costs.batch_price_factor)
+    return with_costs(batches, target.provider, around.costs) if sheet is None and batches is not None else batches
 
 
 def _with_service_tiers(

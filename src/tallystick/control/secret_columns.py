@@ -16,6 +16,7 @@ _NAMES: Final = "names and ids, which reports group by and pages show"
 _HASHES: Final = "hashes of keys of 256 random bits; nobody gets the key from them"
 _WORDS: Final = "one of a few words of ours"
 _MASKED: Final = "objects as they are shown: `secret_fields.masked` before they are written"
+_UPSTREAMS: Final = "what the upstream said of the file or batch to the caller whose it is: ids, counts and names"
 _NUMBERS: Final = "numbers and times"
 _SEARCH: Final = "pieces of names and ids, for the search"
 
@@ -25,6 +26,13 @@ WITHOUT_SECRETS: Final[Mapping[str, Mapping[str, str]]] = {
         "key_hash": _HASHES,
         "user_id changed_by object_id": _NAMES,
         "before after": _MASKED,
+    },
+    "batch_jobs": {
+        "state": _WORDS,
+        "job_id deployment_id upstream_id user_id team_id event_id": _NAMES,
+        "key_hash": _HASHES,
+        "template": "the beginnings of a spend event; what its columns may hold is said there",
+        "answer": _UPSTREAMS,
     },
     "budget_aliases": {"scope_type": _WORDS, "entity_id scope_id": _NAMES},
     "budget_leases": {"scope_type": _WORDS, "scope_id member_id model holder": _NAMES},
@@ -47,6 +55,13 @@ WITHOUT_SECRETS: Final[Mapping[str, Mapping[str, str]]] = {
         "payload": "one spend event; what its columns may hold is said there",
     },
     "instances": {"instance_id host producer_id": _NAMES, "version": "ours"},
+    "kept_files": {
+        "file_no deployment_id upstream_id user_id team_id": _NAMES,
+        "key_hash": _HASHES,
+        "purpose": _WORDS,
+        "held": "whose the file is, at which deployment, and how many calls and tokens are in it",
+        "answer": _UPSTREAMS,
+    },
     "leaderships": {"name": _WORDS, "holder": "a host, a process and a random part: who leads, for pages and logs"},
     "ledger_head": {"ledger_id": "random; it tells ledgers apart, and opens nothing"},
     "producers": {"producer_id": _NAMES},

@@ -38,6 +38,15 @@ class _KeptSlot:
     forwarding: JournalForwarding
 
 
+_Extent = tuple[str, int]
+
+
+def _extent(slot: Slot) -> _Extent:
+    """Return how far a slot is written: its last segment, and how long that is."""
+    segments = slot.segments()
+    return (segments[-1].name, segments[-1].stat().st_size) if segments else ("", 0)
+
+
 class LedgerService:
     """Holds one slot from `start` to `stop`; commits what is in it, and adopts slots whose process has died."""
 
@@ -80,7 +89,8 @@ class LedgerService:
         self._all_forwarding = Forwarding(sinks, clock=clock, metrics=metrics)
         self._forwarding: JournalForwarding | None = None
         self._kept: dict[str, _KeptSlot] = {}
-        self._waits_for_sinks: set[str] = set()
+        self._waits_for_sinks: dict[str, _Extent] = {}
+        """Slots of which only sinks need something, and how far each was written then."""
         """Slots of which only sinks need something, and for which there was no room here."""
         self._adopting = SupervisedLoop("adopt_slots", self._adopt_for_ever, clock=clock, metrics=metrics)
 
@@ -159,6 +169,8 @@ class LedgerService:
             if not is_committed or not self._keep(journal, forwarding):
                 forwarding.close()
                 journal.close()
+                if slot.name in self._waits_for_sinks:
+                    self._waits_for_sinks[slot.name] = _extent(slot)  # As it is closed: it is opened with more.
         if not is_committed:
             return False
         if slot.name in self._kept:
@@ -171,15 +183,15 @@ class LedgerService:
         if journal.retention.all_have_read(journal.producer_id, journal.last_seq):
             return False
         if len(self._kept) >= _KEPT_SLOTS_MAX:
-            self._waits_for_sinks.add(journal.slot.name)
+            self._waits_for_sinks[journal.slot.name] = _extent(journal.slot)
             return False
-        self._waits_for_sinks.discard(journal.slot.name)
+        self._waits_for_sinks.pop(journal.slot.name, None)
         self._kept[journal.slot.name] = _KeptSlot(journal=journal, forwarding=forwarding)
         return True
 
     def _is_only_for_sinks(self, slot: Slot) -> bool:
-        """Whether there is no room for a slot of which only sinks need something."""
-        return slot.name in self._waits_for_sinks and len(self._kept) >= _KEPT_SLOTS_MAX
+        """Whether there is no room for a slot of which only sinks need something. Who had it since may have added."""
+        return len(self._kept) >= _KEPT_SLOTS_MAX and self._waits_for_sinks.get(slot.name) == _extent(slot)
 
     async def _let_go(self, name: str) -> None:
         kept = self._kept.pop(name)

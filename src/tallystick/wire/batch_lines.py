@@ -68,8 +68,16 @@ def read_input_line(raw: bytes, number: int) -> InputLine:
     if said.previous_response_id is not None:
         raise _wrong(number, "body.previous_response_id", "calls in a batch can't go on from a response")
     limits = [limit for limit in (said.max_tokens, said.max_completion_tokens, said.max_output_tokens) if limit]
-    choices = said.n if said.n is not None and said.n > 1 else 1
+    choices = max(said.n or 1, said.best_of or 1, 1) * _prompts(bytes(said.prompt))
     return InputLine(said.model, fields, body, max(0, max(limits, default=0)) * choices)
+
+
+def _prompts(raw: bytes) -> int:
+    """Return how many prompts a `prompt` holds: each is answered on its own. A list of numbers is one."""
+    if not raw.startswith(b"["):
+        return 1
+    items = _ITEMS.decode(raw)
+    return max(1, sum(each[:1] in (b'"', b"[") for each in map(bytes, items)))
 
 
 def read_output_line(raw: bytes, endpoint: str) -> OutputLine | None:
@@ -149,6 +157,8 @@ class _Body(msgspec.Struct, gc=False):
     max_completion_tokens: int | None = None
     max_output_tokens: int | None = None
     n: int | None = None
+    best_of: int | None = None
+    prompt: msgspec.Raw = msgspec.Raw(b"null")
     previous_response_id: str | None = None
 
 
@@ -163,6 +173,7 @@ class _Result(msgspec.Struct, gc=False):
 
 _ENCODER = msgspec.json.Encoder()
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _LINE = msgspec.json.Decoder(_Line)
 _BODY = msgspec.json.Decoder(_Body)
 _RESULT = msgspec.json.Decoder(_Result, strict=False)

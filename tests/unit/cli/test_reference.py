@@ -23,11 +23,10 @@ def commands(given: Any, name: str = "") -> dict[str, Any]:
     parts = getattr(given, "commands", None)
     if not parts:
         return {name: given}
-    return {
-        leaf: found
-        for part, command in parts.items()
-        for leaf, found in commands(command, f"{name} {part}".strip()).items()
-    }
+    found = {name: given} if name and given.invoke_without_command else {}
+    for part, command in parts.items():
+        found |= commands(command, f"{name} {part}".strip())
+    return found
 
 
 # `serve` prints no facts, and a key is made without settings.

@@ -34,7 +34,7 @@ def declared() -> set[tuple[str, str, tuple[str, ...]]]:
         elif isinstance(value, Counter):
             found.add((f"tallystick_{attribute}_total", "counter", ()))
         elif isinstance(value, Gauge | Histogram):
-            found.add((f"tallystick_{attribute}", type(value).__name__.lower(), ()))
+            found.add((f"tallystick_{attribute}", type(value).__name__.lower(), value._labelnames))
     return found
 
 

@@ -162,7 +162,7 @@ class Charger:
     async def _count(self, batch: BatchObject, deployment: Deployment) -> Bill:
         """Read the files that a batch has made. Raises UpstreamError; then nothing of it counts."""
         tally = Tally(endpoint=batch.endpoint, sheet=deployment.batch_price)
-        for file_id in (batch.output_file_id, batch.error_file_id):
+        for file_id in dict.fromkeys((batch.output_file_id, batch.error_file_id)):
             if not file_id:
                 continue
             asked = FileRequest(method="GET", path="files", object_id=file_id, below="/content", stream=True)

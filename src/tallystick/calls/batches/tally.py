@@ -67,6 +67,8 @@ class Tally:
         source: UsageSource = "none"
         if self._sums:
             source = "estimated" if self._has_estimates else "provider"
+        if self._counts["unreadable"]:  # What they cost is not known.
+            self._statuses.add("unpriced")
         status = next((each for each in _WORST_FIRST if each in self._statuses), "free")
         return Bill(
             usage=Usage(**self._sums) if self._sums else _NO_USAGE,

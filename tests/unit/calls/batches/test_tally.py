@@ -95,3 +95,25 @@ def test_a_line_that_is_too_long_is_left_out_and_counted(monkeypatch: pytest.Mon
     bill = bill_of(b"x" * 300, b"x" * 300, b"\n" + line(counted(10, 0)))
     assert bill.counts == {"succeeded": 1, "failed": 0, "unreadable": 1}
     assert bill.cost_nano_usd == 10
+
+
+def test_what_can_not_be_read_is_not_free() -> None:
+    bill = bill_of(b"garbage\n", b"{cut of")
+    assert (bill.cost_nano_usd, bill.cost_status) == (0, "unpriced")
+    assert bill_of(line(counted(1, 1)), b"garbage\n").cost_status == "unpriced"
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"max_tokens": 10}, 10),
+        ({"max_tokens": 10, "n": 2, "best_of": 5}, 50),
+        ({"max_tokens": 10, "prompt": ["a", "b", "c"]}, 30),
+        ({"max_tokens": 10, "prompt": [[1, 2], [3]]}, 20),
+        ({"max_tokens": 10, "prompt": [1, 2, 3], "n": 2}, 20),
+        ({"prompt": ["a", "b"]}, 0),
+    ],
+)
+def test_a_line_is_bounded_by_all_that_it_asks_for(body: dict[str, Any], tokens: int) -> None:
+    call = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"model": "m", **body}}
+    assert batch_lines.read_input_line(json.dumps(call).encode(), 1).output_tokens == tokens
